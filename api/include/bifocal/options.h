@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "bifocal/values.h"
+
+namespace bifocal {
+
+struct LoadOptions {
+  // Worker threads shared by all calls on the model; 0: one for each core this process may use.
+  int threads = 0;
+  // Images beyond either limit are refused from their header, before a pixel is allocated.
+  std::int64_t max_image_pixels = 50'000'000;
+  std::size_t max_image_bytes = 20'000'000;
+  // Compare every file with the SHA-256 in bifocal.json.
+  bool verify_checksums = true;
+};
+
+struct EmbedOptions {
+  Side side = Side::kFused;
+  LongText long_text = LongText::kTruncate;
+};
+
+struct ClassifyOptions {
+  std::string label_set;  // empty: the bundle's only one; an error if it has several
+  std::size_t top_k = 5;  // 0: all
+  Side side = Side::kFused;
+};
+
+}  // namespace bifocal

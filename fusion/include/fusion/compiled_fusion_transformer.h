@@ -1,0 +1,46 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace bifocal::fusion {
+
+// What the towers gave; a side is absent where its tensors are undefined. At least one is there.
+struct FusionInput {
+  at::Tensor vision_tokens;  // [B, h * w, C]
+  at::Tensor vision_pooled;  // [B, C]
+  std::int64_t grid_height = 7;
+  std::int64_t grid_width = 7;
+  at::Tensor text_tokens;  // [B, L, H]
+  at::Tensor text_pooled;  // [B, H]
+  at::Tensor text_valid;   // [B, L] bool or undefined
+};
+
+struct FusionOutput {
+  at::Tensor context;    // [B, d]: the fusion token after the last norm
+  at::Tensor embedding;  // [B, e], L2 norm 1
+  at::Tensor vision;     // [B, e] b_v, undefined without an image or without skip
+  at::Tensor text;       // [B, e] b_t, likewise
+};
+
+// Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
+class CompiledFusionTransformer {
+ public:
+  ~CompiledFusionTransformer();
+  CompiledFusionTransformer(CompiledFusionTransformer&&) noexcept;
+  CompiledFusionTransformer& operator=(CompiledFusionTransformer&&) noexcept;
+  FusionOutput forward(const FusionInput& input) const;
+  at::Tensor match(const FusionOutput& both) const;
+  at::Tensor classify(const FusionOutput& output, std::size_t label_set) const;
+
+ private:
+  friend class FusionTransformerImpl;
+  struct Packed;
+  explicit CompiledFusionTransformer(std::unique_ptr<const Packed> packed);
+  std::unique_ptr<const Packed> packed_;
+};
+
+}  // namespace bifocal::fusion

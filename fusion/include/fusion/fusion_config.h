@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/json_config.h"
+#include "nn/encoder_layer_config.h"
+
+namespace bifocal::fusion {
+
+struct LabelSet {
+  std::string name;
+  std::vector<std::string> labels;
+};
+
+struct FusionConfig {
+  std::int64_t hidden_size = 256;     // d
+  std::int64_t embedding_size = 512;  // e; = d without a skip
+  std::int64_t num_hidden_layers = 2;
+  std::int64_t num_attention_heads = 8;
+  std::int64_t intermediate_size = 512;
+  std::int64_t vision_channels = 1280;  // C
+  std::int64_t text_hidden_size = 384;  // H
+  std::int64_t grid_height = 7;         // of vision_position
+  std::int64_t grid_width = 7;
+  nn::NormPlacement norm = nn::NormPlacement::kPre;
+  bool skip = true;  // add the towers' own pooled vectors (the residual of the definition)
+  double layer_norm_eps = 1e-5;
+  double dropout = 0.1;
+  std::vector<LabelSet> label_sets;
+
+  static FusionConfig from_config(const core::JsonConfig& config);
+  nlohmann::json to_json() const;
+};
+// "fusion-small" (the reference: d 256, e 512, pre-norm, skip) and "fusion-base" (the original
+// sketch: d 768, 8 heads, 2 layers, post-norm, no skip, BERT-base, 1280 channels).
+FusionConfig fusion_preset(std::string_view name);
+
+struct FusionCost {
+  std::int64_t parameters = 0;
+  std::int64_t multiply_adds = 0;
+};
+FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int64_t text_tokens);
+
+}  // namespace bifocal::fusion

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+
+#include "nn/encoder_layer_config.h"
+
+namespace bifocal::nn {
+
+// Multi-head self-attention over all positions (Vaswani et al. 2017).
+// Weights: qkv.{weight [3d, d], bias}, out.{weight [d, d], bias}; head size d / num_attention_heads.
+class SelfAttentionImpl : public torch::nn::Module {
+ public:
+  explicit SelfAttentionImpl(const EncoderLayerConfig& config);
+
+  // x [B, S, d], valid [B, S] bool (true: a real token) or undefined for all -> [B, S, d].
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& valid);
+  // The output at the first position alone, exactly: [B, 1, d].
+  at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid);
+
+  torch::nn::Linear qkv{nullptr}, out{nullptr};
+
+ private:
+  std::int64_t heads_;
+  double dropout_;
+};
+TORCH_MODULE(SelfAttention);
+
+// fc2(activation(fc1(x))); weights fc1.*, fc2.*.
+class MlpImpl : public torch::nn::Module {
+ public:
+  MlpImpl(std::int64_t in, std::int64_t hidden, std::int64_t out, Activation activation);
+  at::Tensor forward(const at::Tensor& x);  // [..., in] -> [..., out]
+
+  torch::nn::Linear fc1{nullptr}, fc2{nullptr};
+
+ private:
+  Activation activation_;
+};
+TORCH_MODULE(Mlp);
+
+// One transformer encoder layer: attention and MLP, each with residual and layer norm, the norm
+// after (post) or before (pre). Weights: attention.*, attention_norm.*, mlp.fc1.*, mlp.fc2.*,
+// mlp_norm.*.
+class EncoderLayerImpl : public torch::nn::Module {
+ public:
+  explicit EncoderLayerImpl(const EncoderLayerConfig& config);
+
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& valid);        // [B, S, d]
+  at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid);  // [B, 1, d]
+
+  const EncoderLayerConfig& config() const noexcept { return config_; }
+
+  SelfAttention attention{nullptr};
+  torch::nn::LayerNorm attention_norm{nullptr}, mlp_norm{nullptr};
+  Mlp mlp{nullptr};
+
+ private:
+  EncoderLayerConfig config_;
+};
+TORCH_MODULE(EncoderLayer);
+
+}  // namespace bifocal::nn

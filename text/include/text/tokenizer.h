@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bifocal::text {
+
+// Bytes [begin, end) of the original UTF-8; {0, 0} for a special token.
+struct Span {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+// All four vectors have the same length: that of the sequence.
+struct Encoding {
+  std::vector<std::int64_t> ids;
+  std::vector<std::int64_t> type_ids;  // 0, or 1 for the second text of a pair
+  std::vector<Span> spans;             // into the text that the piece is of
+  std::vector<bool> special;
+  std::int64_t cut_tokens = 0;  // pieces that truncation dropped
+};
+
+struct EncodeOptions {
+  std::size_t max_tokens = 0;  // special ones included; 0: no limit
+  bool add_special_tokens = true;
+};
+
+// Text to ids, exactly as the publisher's tokenizer. Immutable after loading; thread-safe.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Throws Error(kInvalidText) where the text is not UTF-8, saying at which byte.
+  Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s>. Truncates the longer side first.
+  Encoding encode_pair(std::string_view first, std::string_view second,
+                       const EncodeOptions& options = {}) const;
+  // One long text in consecutive windows of at most max_tokens (special ones included); none is cut.
+  std::vector<Encoding> encode_windows(std::string_view text, const EncodeOptions& options) const;
+
+  virtual std::string piece(std::int64_t id) const = 0;  // as in the vocabulary; Error if out of range
+  virtual std::string decode(std::span<const std::int64_t> ids, bool skip_special) const = 0;
+  virtual std::int64_t vocab_size() const noexcept = 0;
+  virtual std::int64_t pad_id() const noexcept = 0;
+  virtual std::optional<std::int64_t> find(std::string_view piece) const = 0;
+
+ protected:
+  struct Piece {
+    std::int64_t id;
+    Span span;
+  };
+  // Without special tokens; `text` is valid UTF-8.
+  virtual std::vector<Piece> split(std::string_view text) const = 0;
+  // The specials around one text and between two: BERT's {cls}, {sep}, {sep}; XLM-R's
+  // {<s>}, {</s>, </s>}, {</s>}.
+  struct Specials {
+    std::vector<std::int64_t> first, between, last;
+    bool second_has_type_1 = true;
+  };
+  virtual const Specials& specials() const noexcept = 0;
+};
+
+// From a directory in the Hub's layout: tokenizer.json (WordPiece models), vocab.txt, or
+// sentencepiece.bpe.model / *.model, with tokenizer_config.json (do_lower_case, ...) where present.
+// Throws Error(kInvalidBundle), or kNotFound naming the files it looked for.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& directory);
+
+}  // namespace bifocal::text

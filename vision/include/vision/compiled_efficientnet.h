@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace bifocal::vision {
+
+struct VisionOutput {
+  at::Tensor tokens;  // [B, h * w, C]: the map after the head convolution, row by row
+  at::Tensor pooled;  // [B, C]: its mean
+  std::int64_t grid_height = 0;  // h, w: 7 x 7 for 224 pixels
+  std::int64_t grid_width = 0;
+};
+
+// Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
+class CompiledEfficientNet {
+ public:
+  ~CompiledEfficientNet();
+  CompiledEfficientNet(CompiledEfficientNet&&) noexcept;
+  CompiledEfficientNet& operator=(CompiledEfficientNet&&) noexcept;
+
+  VisionOutput forward_features(const at::Tensor& pixels) const;
+  at::Tensor classify(const at::Tensor& pooled) const;
+
+ private:
+  friend class EfficientNetImpl;
+  struct Packed;
+  explicit CompiledEfficientNet(std::unique_ptr<const Packed> packed);
+  std::unique_ptr<const Packed> packed_;
+};
+
+}  // namespace bifocal::vision

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "core/json_config.h"
+#include "vision/codec.h"
+#include "vision/resize.h"
+
+namespace bifocal::vision {
+
+// From decoded picture to the encoder's input, as the checkpoint's publisher evaluates it.
+struct Preprocess {
+  enum class Resize {
+    kShortestEdge,  // keep the aspect ratio, shortest edge to resize_height, then centre crop
+    kExact,         // to resize_height x resize_width, ignoring the aspect ratio, then centre crop
+  };
+  Resize resize = Resize::kShortestEdge;
+  std::int64_t resize_height = 256;  // = resize_width for kShortestEdge
+  std::int64_t resize_width = 256;
+  std::int64_t height = 224;  // of the centre crop: the encoder's input
+  std::int64_t width = 224;
+  Interpolation interpolation = Interpolation::kBicubic;
+  std::array<float, 3> mean{0.485f, 0.456f, 0.406f};  // of values scaled to [0, 1], RGB
+  std::array<float, 3> std{0.229f, 0.224f, 0.225f};
+
+  // Understands three forms, told apart by their keys:
+  //  transformers' preprocessor_config.json (size, crop_size, do_center_crop, resample, image_mean...)
+  //  timm's config.json pretrained_cfg (input_size, crop_pct, crop_mode, interpolation, mean, std)
+  //  torchvision's presets (crop_size, resize_size, interpolation, mean, std).
+  // Throws Error(kInvalidBundle).
+  static Preprocess from_config(const core::JsonConfig& config);
+  // In transformers' form; from_config() reads it back unchanged.
+  nlohmann::json to_json() const;
+};
+
+// Resize and crop: [height, width, 3] uint8.
+Image prepare(const Image& image, const Preprocess& preprocess);
+
+// prepare(), scaled and normalised into `out`, which has 3 * height * width floats: [3, height, width].
+void preprocess_into(const Image& image, const Preprocess& preprocess, std::span<float> out);
+
+}  // namespace bifocal::vision

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bifocal::vision {
+
+enum class BlockKind { kMBConv, kFusedMBConv, kConv };  // kConv: V2's plain first stage
+enum class Padding { kSame, kSymmetric };  // TensorFlow's "SAME", or (kernel - 1) / 2 on every side
+enum class ConvActivation { kSilu, kRelu6 };
+
+// One stage: `layers` blocks, the first with the stride.
+struct StageConfig {
+  BlockKind kind = BlockKind::kMBConv;
+  double expand_ratio = 1;
+  std::int64_t kernel = 3;
+  std::int64_t stride = 1;
+  std::int64_t in_channels = 0;
+  std::int64_t out_channels = 0;
+  std::int64_t layers = 1;
+  double se_ratio = 0;  // of the block's input channels; 0: no squeeze-and-excitation
+};
+
+// A whole network as data: what is built, costed, saved and compared.
+struct EfficientNetConfig {
+  std::string name;  // "efficientnet-b0"
+  std::int64_t image_size = 224;
+  std::int64_t stem_channels = 32;
+  std::int64_t head_channels = 1280;
+  std::vector<StageConfig> stages;  // scaled already
+  ConvActivation activation = ConvActivation::kSilu;
+  Padding padding = Padding::kSame;
+  double batch_norm_eps = 1e-3;
+  double batch_norm_momentum = 0.01;
+  double drop_connect_rate = 0.2;
+  double dropout = 0.2;
+  std::int64_t num_classes = 1000;  // 0: no classifier
+};
+
+// Compound scaling (Tan and Le 2019): depth alpha^phi, width beta^phi, resolution gamma^phi.
+struct CompoundCoefficients {
+  double alpha = 1.2, beta = 1.1, gamma = 1.15;
+};
+std::int64_t round_width(double channels, double width_coefficient);  // to 8, never below 90 %
+std::int64_t round_depth(std::int64_t layers, double depth_coefficient);  // ceil
+
+// "efficientnet-b0".."b7", "efficientnet-lite0".."lite4", "efficientnetv2-b0".."b3", "-s", "-m",
+// "-l". Throws Error(kInvalidArgument) that lists the names.
+EfficientNetConfig efficientnet(std::string_view name);
+std::vector<std::string_view> efficientnet_names();
+// B0 scaled by any phi >= 0; phi 0 is B0.
+EfficientNetConfig efficientnet_for_phi(double phi, const CompoundCoefficients& = {});
+
+struct Cost {
+  std::int64_t parameters = 0;     // trainable, classifier included
+  std::int64_t multiply_adds = 0;  // of one image at `image_size`: convolutions and linears
+};
+// Without building anything.
+Cost cost(const EfficientNetConfig& config, std::int64_t image_size = 0 /* the config's own */);
+
+struct Budget {
+  std::int64_t max_parameters = 0;     // 0: no limit
+  std::int64_t max_multiply_adds = 0;  // 0: no limit
+  double max_milliseconds = 0;         // 0: no limit
+};
+// The largest phi (to 1/64) whose model fits. `measure` gives milliseconds an image for a config and
+// is called only where max_milliseconds is set. Throws Error(kInvalidArgument) where not even phi 0
+// fits, saying what phi 0 costs.
+EfficientNetConfig largest_within(const Budget& budget,
+                                  const std::function<double(const EfficientNetConfig&)>& measure = {},
+                                  const CompoundCoefficients& = {});
+
+}  // namespace bifocal::vision
