@@ -21,8 +21,8 @@ struct LabelSetInfo {
 };
 
 struct PartInfo {
-  std::string name;            // "vision", "text", "fusion"
-  std::string architecture;    // "efficientnet-lite0"
+  std::string name;          // "vision", "text", "fusion"
+  std::string architecture;  // "efficientnet-lite0"
   std::int64_t parameters = 0;
   std::int64_t multiply_adds = 0;  // vision: one image; text: 16 tokens; fusion: both of these
 };

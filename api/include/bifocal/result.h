@@ -7,7 +7,8 @@
 
 namespace bifocal {
 
-// What one item came to: a value, or why there is none. One item's Error never fails its neighbours.
+// What one item came to: a value, or why there is none. One item's Error never fails its
+// neighbours.
 template <typename T>
 class Result {
  public:

@@ -34,8 +34,8 @@ class JsonConfig {
   std::string string_or(std::string_view key, std::string otherwise) const;
   std::vector<double> numbers(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
-  JsonConfig child(std::string_view key) const;                   // an object
-  std::vector<JsonConfig> children(std::string_view key) const;   // an array of objects
+  JsonConfig child(std::string_view key) const;                  // an object
+  std::vector<JsonConfig> children(std::string_view key) const;  // an array of objects
 
   // An Error(kInvalidBundle) at `key`, to throw: for checks that the getters do not know.
   bifocal::Error wrong(std::string_view key, std::string_view what) const;

@@ -21,8 +21,8 @@ std::string_view name_of(DType dtype) noexcept;  // "BF16"
 
 struct TensorView {
   DType dtype{};
-  std::vector<std::int64_t> shape;   // empty: a scalar
-  std::span<const std::byte> data;   // little-endian, row-major; not necessarily aligned
+  std::vector<std::int64_t> shape;  // empty: a scalar
+  std::span<const std::byte> data;  // little-endian, row-major; not necessarily aligned
 };
 
 // A checked view of a safetensors document. Header size, JSON, dtypes, shapes and offsets are all
@@ -35,7 +35,9 @@ class Safetensors {
   // Borrows `bytes`: they must outlive the object.
   static Safetensors parse(std::span<const std::byte> bytes, std::string source);
 
-  const std::map<std::string, TensorView, std::less<>>& tensors() const noexcept { return tensors_; }
+  const std::map<std::string, TensorView, std::less<>>& tensors() const noexcept {
+    return tensors_;
+  }
   const std::map<std::string, std::string, std::less<>>& metadata() const noexcept {
     return metadata_;
   }
