@@ -42,7 +42,7 @@ void make_directories(const fs::path& path) {
   if (failure) fail(path, "cannot be created", failure);
 }
 
-void copy_file(const fs::path& from, const fs::path& to) {
+void place_file(const fs::path& from, const fs::path& to) {
   make_directories(to.parent_path());
   std::error_code failure;
   fs::copy_file(from, to, fs::copy_options::overwrite_existing, failure);
@@ -58,7 +58,7 @@ void copy_known_files(const fs::path& from, const fs::path& to,
     if (!fs::exists(from / name))
       throw Error(ErrorCode::kNotFound, from.string() + ": has no " + std::string(name));
   for (const std::string_view name : names)
-    if (fs::exists(from / name)) copy_file(from / name, to / name);
+    if (fs::exists(from / name)) place_file(from / name, to / name);
 }
 
 // Replaces weights by name: how tuned layers travel without the encoder they were tuned from.
@@ -87,21 +87,21 @@ void write_fresh_fusion(const fs::path& path, const fusion::FusionConfig& config
 void write_parts(const BundleParts& parts, const fs::path& out) {
   copy_known_files(parts.vision, out / "vision", kVisionFiles);
   if (parts.preprocessor)
-    copy_file(*parts.preprocessor, out / "vision" / "preprocessor_config.json");
+    place_file(*parts.preprocessor, out / "vision" / "preprocessor_config.json");
   copy_known_files(parts.text, out / "text", kTextFiles);
   // Any other name of a SentencePiece model becomes the one that the layout knows.
   for (const char* name : {"sentencepiece.model", "spiece.model", "tokenizer.model"})
     if (fs::exists(parts.text / name))
-      copy_file(parts.text / name, out / "text" / "sentencepiece.bpe.model");
+      place_file(parts.text / name, out / "text" / "sentencepiece.bpe.model");
   if (parts.text_delta) apply_delta(out / "text" / "model.safetensors", *parts.text_delta);
 
   make_directories(out / "fusion");
   const fs::path fusion_weights = out / "fusion" / "model.safetensors";
   if (parts.fusion_weights)
-    copy_file(*parts.fusion_weights, fusion_weights);
+    place_file(*parts.fusion_weights, fusion_weights);
   else
     write_fresh_fusion(fusion_weights, parts.fusion, parts.seed);
-  if (parts.card) copy_file(*parts.card, out / "README.md");
+  if (parts.card) place_file(*parts.card, out / "README.md");
 }
 
 void write_manifest(const BundleParts& parts, const fs::path& out) {
