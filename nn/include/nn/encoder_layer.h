@@ -8,19 +8,27 @@
 #include <cstdint>
 
 #include "nn/encoder_layer_config.h"
+#include "nn/encoder_layer_weights.h"
 
 namespace bifocal::nn {
 
-// Multi-head self-attention over all positions (Vaswani et al. 2017).
-// Weights: qkv.{weight [3d, d], bias}, out.{weight [d, d], bias}; head size d / num_attention_heads.
+// The trainable forms of encoder_layer_weights.h. weights() gives the parameters as they are now,
+// with autograd, and dropout where the module is in training.
+
+LinearWeights weights_of(const torch::nn::Linear& linear);
+NormWeights weights_of(const torch::nn::LayerNorm& norm);
+
+// Weights: qkv.{weight [3d, d], bias}, out.{weight [d, d], bias}; head size d /
+// num_attention_heads.
 class SelfAttentionImpl : public torch::nn::Module {
  public:
   explicit SelfAttentionImpl(const EncoderLayerConfig& config);
 
   // x [B, S, d], valid [B, S] bool (true: a real token) or undefined for all -> [B, S, d].
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& valid);
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& valid) const;
   // The output at the first position alone, exactly: [B, 1, d].
-  at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid);
+  at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid) const;
+  AttentionWeights weights() const;
 
   torch::nn::Linear qkv{nullptr}, out{nullptr};
 
@@ -34,7 +42,8 @@ TORCH_MODULE(SelfAttention);
 class MlpImpl : public torch::nn::Module {
  public:
   MlpImpl(std::int64_t in, std::int64_t hidden, std::int64_t out, Activation activation);
-  at::Tensor forward(const at::Tensor& x);  // [..., in] -> [..., out]
+  at::Tensor forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
+  MlpWeights weights() const;
 
   torch::nn::Linear fc1{nullptr}, fc2{nullptr};
 
@@ -48,10 +57,12 @@ TORCH_MODULE(Mlp);
 // mlp_norm.*.
 class EncoderLayerImpl : public torch::nn::Module {
  public:
+  // Throws Error(kInvalidArgument) where a size is not positive or the heads do not divide d.
   explicit EncoderLayerImpl(const EncoderLayerConfig& config);
 
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& valid);        // [B, S, d]
-  at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid);  // [B, 1, d]
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& valid) const;        // [B, S, d]
+  at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid) const;  // [B, 1, d]
+  EncoderLayerWeights weights() const;
 
   const EncoderLayerConfig& config() const noexcept { return config_; }
 

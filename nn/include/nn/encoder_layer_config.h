@@ -8,7 +8,10 @@ namespace bifocal::nn {
 enum class NormPlacement { kPost, kPre };  // BERT's original, and the one of GPT-2
 
 enum class Activation { kGeluErf, kGeluTanh, kRelu, kSilu, kRelu6 };
-Activation activation_from_name(std::string_view name);  // "gelu", "gelu_new", "relu"...; Error
+// Names as config files have them: "gelu", "gelu_new", "relu", "silu", "relu6" and their synonyms.
+// Throws Error(kUnsupported) for any other.
+Activation activation_from_name(std::string_view name);
+std::string_view name_of(Activation activation) noexcept;
 
 struct EncoderLayerConfig {
   std::int64_t hidden_size = 0;

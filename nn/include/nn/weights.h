@@ -36,7 +36,8 @@ struct NameRule {
   int parts = 1;          // published query, key and value become one qkv
 };
 
-// Renames `weights` by `rules`. A weight that no rule matches is an Error(kInvalidBundle) naming it.
+// Renames `weights` by `rules`. A weight that no rule matches is an Error(kInvalidBundle) naming
+// it.
 StateDict rename(const StateDict& weights, std::span<const NameRule> rules,
                  std::string_view source);
 

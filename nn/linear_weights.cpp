@@ -1,0 +1,103 @@
+#include "nn/linear_weights.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/List.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
+
+#include <optional>
+#include <utility>
+
+namespace bifocal::nn {
+namespace {
+
+using ReorderWeight = at::Tensor(const at::Tensor&, std::optional<c10::SymInt>);
+using Pointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                             c10::string_view, c10::List<std::optional<at::Scalar>>,
+                             std::optional<c10::string_view>);
+
+// oneDNN's prepacked linear. Measured on one core of an AMD EPYC (AVX-512, LibTorch 2.13 with MKL),
+// a layer of MiniLM takes 0.82 ms with it and 1.21 ms with at::linear at 16 rows, 5.07 and 5.79 at
+// 128.
+struct PackedOps {
+  c10::TypedOperatorHandle<ReorderWeight> reorder;
+  c10::TypedOperatorHandle<Pointwise> pointwise;
+};
+
+const std::optional<PackedOps>& packed_ops() {
+  static const std::optional<PackedOps> ops = []() -> std::optional<PackedOps> {
+    if (!at::hasMKLDNN()) return std::nullopt;
+    auto& dispatcher = c10::Dispatcher::singleton();
+    const auto reorder = dispatcher.findSchema({"mkldnn::_reorder_linear_weight", ""});
+    const auto pointwise = dispatcher.findSchema({"mkldnn::_linear_pointwise", ""});
+    if (!reorder || !pointwise) return std::nullopt;
+    return PackedOps{reorder->typed<ReorderWeight>(), pointwise->typed<Pointwise>()};
+  }();
+  return ops;
+}
+
+at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         c10::string_view attribute) {
+  const std::optional<c10::string_view> algorithm =
+      attribute == "gelu" ? std::optional<c10::string_view>("none") : std::nullopt;
+  return packed_ops()->pointwise.call(x, weight, bias, attribute,
+                                      c10::List<std::optional<at::Scalar>>(), algorithm);
+}
+
+}  // namespace
+
+at::Tensor activate(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kGeluErf:
+      return at::gelu(x, "none");
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kRelu:
+      return at::relu(x);
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kRelu6:
+      return at::clamp(x, 0, 6);
+  }
+  return x;
+}
+
+LinearWeights::LinearWeights(at::Tensor weight, at::Tensor bias)
+    : weight_(std::move(weight)), bias_(std::move(bias)) {}
+
+at::Tensor LinearWeights::forward(const at::Tensor& x) const {
+  return packed_ ? packed_linear(x, weight_, bias_, "none") : at::linear(x, weight_, bias_);
+}
+
+at::Tensor LinearWeights::forward(const at::Tensor& x, Activation activation) const {
+  if (packed_ && activation == Activation::kGeluErf) {
+    return packed_linear(x, weight_, bias_, "gelu");
+  }
+  return activate(forward(x), activation);
+}
+
+LinearWeights LinearWeights::compiled(Precision /*precision: only fp32 so far*/) const {
+  constexpr std::int64_t kRowsToPackFor = 128;
+  LinearWeights copy(weight_.detach().clone(at::MemoryFormat::Contiguous),
+                     bias_.detach().clone(at::MemoryFormat::Contiguous));
+  if (packed_ops()) {
+    copy.weight_ = packed_ops()->reorder.call(copy.weight_, c10::SymInt(kRowsToPackFor));
+    copy.packed_ = true;
+  }
+  return copy;
+}
+
+at::Tensor NormWeights::forward(const at::Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), weight, bias, eps);
+}
+
+NormWeights NormWeights::compiled() const {
+  return {weight.detach().clone(), bias.detach().clone(), eps};
+}
+
+}  // namespace bifocal::nn
