@@ -1,0 +1,6 @@
+find_package(benchmark REQUIRED)
+add_executable(bench_stages stages.cpp)
+set_target_properties(bench_stages PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+target_compile_definitions(bench_stages PRIVATE BIFOCAL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+target_link_libraries(bench_stages PRIVATE bifocal_library bifocal_models benchmark::benchmark)
+bifocal_warnings(bench_stages)
