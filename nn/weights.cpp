@@ -16,6 +16,8 @@ namespace bifocal::nn {
 namespace {
 
 constexpr std::size_t kNamesInMessage = 10;
+// std::regex recurses a character at a time: a hostile name must not reach it.
+constexpr std::size_t kLongestName = 256;
 
 struct DTypePair {
   core::DType file;
@@ -59,7 +61,9 @@ std::string clause(std::string_view title, const std::vector<std::string>& names
   if (names.empty()) return {};
   std::string text = "; " + std::string(title) + ": ";
   const std::size_t shown = std::min(names.size(), kNamesInMessage);
-  for (std::size_t i = 0; i < shown; ++i) text += (i == 0 ? "" : ", ") + names[i];
+  for (std::size_t i = 0; i < shown; ++i) {
+    text += (i == 0 ? "" : ", ") + names[i].substr(0, kLongestName);
+  }
   if (names.size() > shown) text += " and " + std::to_string(names.size() - shown) + " more";
   return text;
 }
@@ -155,7 +159,7 @@ StateDict rename(const StateDict& weights, std::span<const NameRule> rules,
   std::vector<std::string> unknown;
   for (const auto& [name, weight] : weights) {
     std::smatch match;
-    std::size_t i = 0;
+    std::size_t i = name.size() > kLongestName ? rules.size() : 0;
     while (i < rules.size() && !std::regex_match(name, match, patterns[i])) ++i;
     if (i == rules.size()) {
       unknown.push_back(name);

@@ -124,6 +124,14 @@ TEST(Weights, UnknownAndAmbiguousNamesAreErrors) {
               HasSubstr("x.known and known are both read as known"));
 }
 
+TEST(Weights, AHostileNameIsRefusedBeforeAnyPattern) {
+  const NameRule rules[] = {{R"((?:.*\.)?weight)", "weight"}};
+  const std::string name = std::string(10'000'000, 'a') + ".weight";
+  const auto message = message_of([&] { rename({{name, at::rand({1})}}, rules, "model"); });
+  EXPECT_THAT(message, HasSubstr("unknown weights"));
+  EXPECT_LT(message.size(), 1000u);
+}
+
 TEST(Weights, LoadingCopiesIntoParametersAndBuffers) {
   PairImpl source;
   PairImpl target;

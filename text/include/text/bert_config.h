@@ -24,8 +24,18 @@ struct BertConfig {
   nn::Pooling pooling = nn::Pooling::kMean;
   std::int64_t max_tokens = 512;  // what the publisher serves: 256 for all-MiniLM-L6-v2
 
-  static BertConfig from_config(const core::JsonConfig& config);  // transformers' config.json
+  // transformers' config.json (model_type bert, roberta, xlm-roberta, camembert), and what to_json
+  // writes. Throws Error: kInvalidBundle for a value out of range, kUnsupported for a variant
+  // (decoders, relative positions, other model types).
+  static BertConfig from_config(const core::JsonConfig& config);
+  // A config.json that transformers reads too; pooling and max_tokens are keys of ours.
   nlohmann::json to_json() const;
+
+  // The longest sequence that the table of positions allows.
+  std::int64_t longest_sequence() const noexcept {
+    return max_position_embeddings - position_offset;
+  }
+  nn::EncoderLayerConfig layer() const;
 };
 
 struct TextCost {

@@ -12,6 +12,7 @@ class CompiledBert {
   ~CompiledBert();
   CompiledBert(CompiledBert&&) noexcept;
   CompiledBert& operator=(CompiledBert&&) noexcept;
+  // As BertImpl::forward.
   at::Tensor forward(const at::Tensor& ids, const at::Tensor& type_ids,
                      const at::Tensor& valid) const;
 
