@@ -15,7 +15,7 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (default 600)
 	@tools/setup --tests && fuzz/run.sh $${FUZZ_SECONDS:-600}
 
 lint: ## formatting and static analysis
-	@tools/build --tests && tools/lint
+	@tools/build --tests && .venv/bin/python tools/lint.py --all
 
 clean: ## remove everything that was built; .venv stays
 	@rm -rf build

@@ -4,11 +4,12 @@
 set(BIFOCAL_DEFAULT_BUNDLE ${PROJECT_SOURCE_DIR}/build/bundles/default CACHE PATH
     "The bundle that is installed with the command line")
 
-set_target_properties(bifocal_shared PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+# Not INSTALL_RPATH_USE_LINK_PATH: it leaves out what lies in the source tree, as .venv does.
+set_target_properties(bifocal_shared PROPERTIES INSTALL_RPATH "$<TARGET_FILE_DIR:torch>")
 install(TARGETS bifocal_shared
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development)
 if(TARGET bifocal_cli)
-  set_target_properties(bifocal_cli PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  set_target_properties(bifocal_cli PROPERTIES INSTALL_RPATH "$<TARGET_FILE_DIR:torch>")
   install(TARGETS bifocal_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
 endif()
 install(DIRECTORY ${BIFOCAL_DEFAULT_BUNDLE}/

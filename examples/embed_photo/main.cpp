@@ -15,7 +15,8 @@ int main(int argc, char** argv) try {
   bifocal::Item photograph;
   photograph.image.emplace(begin, begin + bytes.size());
   const auto model = bifocal::Model::load(argv[1]);
-  for (const float value : model.embed(photograph).value().values) std::printf("%.9g\n", value);
+  const auto embedding = model.embed(photograph).value();  // throws the Error where there is none
+  for (const float value : embedding.values) std::printf("%.9g\n", value);
 } catch (const bifocal::Error& error) {
   std::fprintf(stderr, "embed_photo: %s\n", error.what());
   return bifocal::traits(error.code()).exit_code;
