@@ -1,0 +1,221 @@
+#include "fusion/compiled_fusion_transformer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/dropout.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/upsample_bilinear2d.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cmath>
+#include <numbers>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "bifocal/error.h"
+#include "fusion_weights.h"
+#include "nn/pooling.h"
+
+namespace bifocal::fusion {
+namespace {
+
+// Bring the product and the difference of two vectors of norm 1 to the size of a layer-normed one.
+constexpr double kProductScale = 30;
+constexpr double kDifferenceScale = 20;
+
+Error invalid(std::string message) {
+  return Error(ErrorCode::kInvalidArgument, std::move(message));
+}
+
+void check_side(const at::Tensor& tokens, const at::Tensor& pooled, std::int64_t size, bool skip,
+                std::string_view side) {
+  if (!tokens.defined()) return;
+  if (tokens.dim() != 3 || tokens.size(1) == 0 || tokens.size(2) != size) {
+    throw invalid("The " + std::string(side) + " tokens must have shape [items, tokens, " +
+                  std::to_string(size) + "]");
+  }
+  if (skip && (!pooled.defined() || pooled.dim() != 2 || pooled.size(0) != tokens.size(0) ||
+               pooled.size(1) != size)) {
+    throw invalid("The pooled " + std::string(side) + " must have shape [" +
+                  std::to_string(tokens.size(0)) + ", " + std::to_string(size) + "]");
+  }
+}
+
+void check_input(const FusionConfig& config, const FusionInput& input) {
+  const at::Tensor& vision = input.vision_tokens;
+  const at::Tensor& text = input.text_tokens;
+  if (!vision.defined() && !text.defined()) {
+    throw invalid("An item needs an image or a text");
+  }
+  check_side(vision, input.vision_pooled, config.vision_channels, config.skip, "visual");
+  check_side(text, input.text_pooled, config.text_hidden_size, config.skip, "text");
+  if (vision.defined() && (input.grid_height < 1 || input.grid_width < 1 ||
+                           vision.size(1) != input.grid_height * input.grid_width)) {
+    throw invalid("There are " + std::to_string(vision.size(1)) + " visual tokens for a grid of " +
+                  std::to_string(input.grid_height) + " by " + std::to_string(input.grid_width));
+  }
+  if (vision.defined() && text.defined() && vision.size(0) != text.size(0)) {
+    throw invalid("There are " + std::to_string(vision.size(0)) + " images for " +
+                  std::to_string(text.size(0)) + " texts");
+  }
+  if (text.defined() && input.text_valid.defined() &&
+      input.text_valid.sizes() != text.sizes().slice(0, 2)) {
+    throw invalid("The mask of the text must have shape [items, tokens]");
+  }
+}
+
+// [h * w, d]: the learned grid, bilinearly resized where the map at hand has another.
+at::Tensor position_of(const FusionConfig& config, const at::Tensor& learned,
+                       const FusionInput& input) {
+  if (input.grid_height == config.grid_height && input.grid_width == config.grid_width) {
+    return learned;
+  }
+  const std::int64_t size = config.hidden_size;
+  const at::Tensor grid =
+      learned.t().reshape({1, size, config.grid_height, config.grid_width});  // [1, d, h, w]
+  const at::Tensor resized = at::upsample_bilinear2d(grid, {input.grid_height, input.grid_width},
+                                                     /*align_corners=*/false);
+  return resized.reshape({size, input.grid_height * input.grid_width}).t();
+}
+
+// [B, 1 + h * w + L]: false at padded text; undefined where nothing is padded.
+at::Tensor valid_of(const FusionInput& input) {
+  const at::Tensor& valid = input.text_valid;
+  if (!input.text_tokens.defined() || !valid.defined()) return {};
+  const std::int64_t before = 1 + (input.vision_tokens.defined() ? input.vision_tokens.size(1) : 0);
+  return at::cat({at::ones({valid.size(0), before}, valid.options()), valid}, 1);
+}
+
+}  // namespace
+
+at::Tensor ProjectionWeights::forward(const at::Tensor& x) const {
+  const at::Tensor normed = norm.forward(x);
+  return dense.forward(dropout > 0 ? at::dropout(normed, dropout, /*train=*/true) : normed);
+}
+
+ProjectionWeights ProjectionWeights::compiled(nn::Precision precision) const {
+  return {norm.compiled(), dense.compiled(precision), 0.0};
+}
+
+// [B, 1 + h * w + L, d]: the fusion token, then what is there of image and text.
+at::Tensor FusionWeights::tokens(const FusionConfig& config, const FusionInput& input) const {
+  const std::int64_t batch =
+      (input.vision_tokens.defined() ? input.vision_tokens : input.text_tokens).size(0);
+  std::vector<at::Tensor> parts = {fusion_token.expand({batch, 1, config.hidden_size})};
+  if (input.vision_tokens.defined()) {
+    parts.push_back(vision_projection.forward(input.vision_tokens) +
+                    (position_of(config, vision_position, input) + vision_type));
+  }
+  if (input.text_tokens.defined()) {
+    parts.push_back(text_projection.forward(input.text_tokens) + text_type);
+  }
+  return at::cat(parts, 1);
+}
+
+// [B, d]: the fusion token's output. Of the last layer only the fusion token's query is needed.
+at::Tensor FusionWeights::encode(const FusionConfig& config, const FusionInput& input) const {
+  const at::Tensor valid = valid_of(input);
+  at::Tensor x = tokens(config, input);
+  for (std::size_t i = 0; i + 1 < layers.size(); ++i) x = layers[i].forward(x, valid);
+  const at::Tensor first = layers.back().forward_first(x, valid).squeeze(1);
+  return config.norm == nn::NormPlacement::kPre ? final_norm.forward(first) : first;
+}
+
+FusionOutput FusionWeights::forward(const FusionConfig& config, const FusionInput& input) const {
+  check_input(config, input);
+  FusionOutput output;
+  output.context = encode(config, input);
+  const at::Tensor own = nn::l2_normalize(embedding_head.forward(output.context));
+  if (!config.skip) {
+    output.embedding = own;
+    return output;
+  }
+  const bool image = input.vision_tokens.defined();
+  const bool text = input.text_tokens.defined();
+  if (image) output.vision = nn::l2_normalize(pooled_vision.forward(input.vision_pooled));
+  if (text) output.text = nn::l2_normalize(pooled_text.forward(input.text_pooled));
+  const at::Tensor skip =
+      image && text
+          ? (output.vision * pooled_mix[0] + output.text * pooled_mix[1]) / std::numbers::sqrt2
+          : (image ? output.vision : output.text);
+  const at::Tensor gain = residual_gain[image && text ? 2 : (image ? 0 : 1)];
+  output.embedding = nn::l2_normalize(skip + own * gain);
+  return output;
+}
+
+at::Tensor FusionWeights::match(const FusionConfig& config, const FusionOutput& both) const {
+  at::Tensor features = both.context;
+  if (config.skip) {
+    if (!both.vision.defined() || !both.text.defined()) {
+      throw invalid("A match needs an image and a text");
+    }
+    features = at::cat({features, both.vision * both.text * kProductScale,
+                        (both.vision - both.text).abs() * kDifferenceScale},
+                       -1);
+  }
+  return match_head.forward(features).squeeze(-1);
+}
+
+at::Tensor FusionWeights::classify(const FusionConfig& config, const FusionOutput& output,
+                                   std::size_t label_set) const {
+  if (label_set >= class_heads.size()) {
+    throw Error(ErrorCode::kNotFound, "There is no label set " + std::to_string(label_set) +
+                                          "; the model has " +
+                                          std::to_string(config.label_sets.size()));
+  }
+  return class_heads[label_set].forward(output.context);
+}
+
+FusionWeights FusionWeights::compiled(const FusionConfig& config, nn::Precision precision) const {
+  const auto copy_of = [](const at::Tensor& tensor) { return tensor.detach().clone(); };
+  FusionWeights copy;
+  copy.vision_projection = vision_projection.compiled(precision);
+  copy.text_projection = text_projection.compiled(precision);
+  copy.fusion_token = copy_of(fusion_token);
+  copy.vision_type = copy_of(vision_type);
+  copy.text_type = copy_of(text_type);
+  copy.vision_position = copy_of(vision_position);
+  for (const nn::EncoderLayerWeights& layer : layers) {
+    copy.layers.push_back(layer.compiled(precision));
+  }
+  if (config.norm == nn::NormPlacement::kPre) copy.final_norm = final_norm.compiled();
+  copy.embedding_head = embedding_head.compiled(precision);
+  copy.match_head = match_head.compiled(precision);
+  for (const nn::LinearWeights& head : class_heads) {
+    copy.class_heads.push_back(head.compiled(precision));
+  }
+  if (config.skip) {
+    copy.pooled_vision = pooled_vision.compiled(precision);
+    copy.pooled_text = pooled_text.compiled(precision);
+    copy.pooled_mix = copy_of(pooled_mix);
+    copy.residual_gain = copy_of(residual_gain);
+  }
+  return copy;
+}
+
+CompiledFusionTransformer::CompiledFusionTransformer(std::unique_ptr<const Packed> packed)
+    : packed_(std::move(packed)) {}
+CompiledFusionTransformer::~CompiledFusionTransformer() = default;
+CompiledFusionTransformer::CompiledFusionTransformer(CompiledFusionTransformer&&) noexcept =
+    default;
+CompiledFusionTransformer& CompiledFusionTransformer::operator=(
+    CompiledFusionTransformer&&) noexcept = default;
+
+FusionOutput CompiledFusionTransformer::forward(const FusionInput& input) const {
+  const c10::InferenceMode inference;
+  return packed_->weights.forward(packed_->config, input);
+}
+
+at::Tensor CompiledFusionTransformer::match(const FusionOutput& both) const {
+  const c10::InferenceMode inference;
+  return packed_->weights.match(packed_->config, both);
+}
+
+at::Tensor CompiledFusionTransformer::classify(const FusionOutput& output,
+                                               std::size_t label_set) const {
+  const c10::InferenceMode inference;
+  return packed_->weights.classify(packed_->config, output, label_set);
+}
+
+}  // namespace bifocal::fusion

@@ -31,16 +31,24 @@ struct FusionConfig {
   double dropout = 0.1;
   std::vector<LabelSet> label_sets;
 
+  // The "fusion" object of a bundle: the names above, norm "pre" or "post". Throws
+  // Error(kInvalidBundle) for a value out of range or sizes that do not go together.
   static FusionConfig from_config(const core::JsonConfig& config);
   nlohmann::json to_json() const;
+
+  nn::EncoderLayerConfig layer() const;
+  std::int64_t match_features() const noexcept {  // what the match head reads
+    return hidden_size + (skip ? 2 * embedding_size : 0);
+  }
 };
 // "fusion-small" (the reference: d 256, e 512, pre-norm, skip) and "fusion-base" (the original
 // sketch: d 768, 8 heads, 2 layers, post-norm, no skip, BERT-base, 1280 channels).
+// Throws Error(kNotFound) for any other name.
 FusionConfig fusion_preset(std::string_view name);
 
 struct FusionCost {
   std::int64_t parameters = 0;
-  std::int64_t multiply_adds = 0;
+  std::int64_t multiply_adds = 0;  // of one item's embedding; a side of 0 tokens is absent
 };
 FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int64_t text_tokens);
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "fusion/compiled_fusion_transformer.h"
 #include "fusion/fusion_config.h"
@@ -15,27 +16,48 @@
 
 namespace bifocal::fusion {
 
-// The fusion layer: projected tokens of both towers and a fusion token through an encoder; an absent
-// side is left out, padding is masked. Weight names: those of the reference weights
-// (vision_projection.*, layers.N.*, match_head.*, ...) and class_heads.<set>.{weight,bias}.
+struct FusionWeights;
+
+// The fusion layer: projected tokens of both towers and a fusion token through an encoder; an
+// absent side is left out, padding is masked. docs/fusion.md defines it and lists the weights'
+// names. Dropout in training: between norm and linear layer of each projection, and in the encoder
+// layers.
 class FusionTransformerImpl : public torch::nn::Module {
  public:
   explicit FusionTransformerImpl(const FusionConfig& config);
 
-  FusionOutput forward(const FusionInput& input);
-  at::Tensor match(const FusionOutput& both);                            // logits [B]
-  at::Tensor classify(const FusionOutput& output, std::size_t label_set);  // logits [B, labels]
+  // Error(kInvalidArgument) where both sides are absent or a shape is not the config's.
+  FusionOutput forward(const FusionInput& input) const;
+  // Logits [B] of the text belonging to the image. Error(kInvalidArgument) without both sides.
+  at::Tensor match(const FusionOutput& both) const;
+  // Logits [B, labels]. Error(kNotFound) where there is no such label set.
+  at::Tensor classify(const FusionOutput& output, std::size_t label_set) const;
 
   CompiledFusionTransformer compile(nn::Precision precision) const;
   const FusionConfig& config() const noexcept { return config_; }
+  // The logarithm of the scale of similarities in a contrastive loss; no part of forward().
+  const at::Tensor& logit_scale() const noexcept { return logit_scale_; }
 
  private:
+  FusionWeights weights() const;
+
   FusionConfig config_;
+  Projection vision_projection_{nullptr}, text_projection_{nullptr};
+  at::Tensor fusion_token_, vision_type_, text_type_;  // [d]
+  at::Tensor vision_position_;                         // [grid_height * grid_width, d]
+  std::vector<nn::EncoderLayer> layers_;
+  torch::nn::LayerNorm final_norm_{nullptr};  // pre-norm only
+  torch::nn::Linear embedding_head_{nullptr};
+  nn::Mlp match_head_{nullptr};
+  ClassHeads class_heads_{nullptr};
+  Projection pooled_vision_{nullptr}, pooled_text_{nullptr};  // with a skip only
+  at::Tensor pooled_mix_, residual_gain_;                     // [2], [3]: with a skip only
+  at::Tensor logit_scale_;                                    // []
 };
 TORCH_MODULE(FusionTransformer);
 
-// Fresh weights from a seed, the same on every machine: truncated normal 0.02, norms one and zero,
-// gains 0.1, logit_scale ln(1/0.07).
+// Fresh weights from a seed, the same on every machine and, weight by weight, whatever others there
+// are: truncated normal 0.02, norms one, biases zero, mix one, gains 0.1, logit_scale ln(1/0.07).
 void initialise(FusionTransformerImpl& module, std::uint64_t seed);
 
 }  // namespace bifocal::fusion

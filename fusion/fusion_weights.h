@@ -1,0 +1,57 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "fusion/compiled_fusion_transformer.h"
+#include "fusion/fusion_config.h"
+#include "nn/encoder_layer_weights.h"
+#include "nn/linear_weights.h"
+
+namespace bifocal::fusion {
+
+// What the fusion layer computes, once for the trainable module and for the compiled copy.
+
+struct ProjectionWeights {
+  nn::NormWeights norm;
+  nn::LinearWeights dense;
+  double dropout = 0.0;  // between norm and dense; 0 but in training
+
+  at::Tensor forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
+  ProjectionWeights compiled(nn::Precision precision) const;
+};
+
+struct FusionWeights {
+  ProjectionWeights vision_projection, text_projection;  // to d
+  at::Tensor fusion_token, vision_type, text_type;       // [d]
+  at::Tensor vision_position;                            // [grid_height * grid_width, d]
+  std::vector<nn::EncoderLayerWeights> layers;
+  nn::NormWeights final_norm;  // pre-norm only
+  nn::LinearWeights embedding_head;
+  nn::MlpWeights match_head;
+  std::vector<nn::LinearWeights> class_heads;
+  // With a skip only:
+  ProjectionWeights pooled_vision, pooled_text;  // to e
+  at::Tensor pooled_mix;                         // [2]: image, text
+  at::Tensor residual_gain;                      // [3]: image, text, both
+
+  FusionOutput forward(const FusionConfig& config, const FusionInput& input) const;
+  at::Tensor match(const FusionConfig& config, const FusionOutput& both) const;
+  at::Tensor classify(const FusionConfig& config, const FusionOutput& output,
+                      std::size_t label_set) const;
+  FusionWeights compiled(const FusionConfig& config, nn::Precision precision) const;
+
+ private:
+  at::Tensor tokens(const FusionConfig& config, const FusionInput& input) const;
+  at::Tensor encode(const FusionConfig& config, const FusionInput& input) const;
+};
+
+struct CompiledFusionTransformer::Packed {
+  FusionConfig config;
+  FusionWeights weights;
+};
+
+}  // namespace bifocal::fusion
