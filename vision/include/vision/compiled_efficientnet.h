@@ -7,9 +7,11 @@
 
 namespace bifocal::vision {
 
+struct EfficientNetWeights;
+
 struct VisionOutput {
-  at::Tensor tokens;  // [B, h * w, C]: the map after the head convolution, row by row
-  at::Tensor pooled;  // [B, C]: its mean
+  at::Tensor tokens;             // [B, h * w, C]: the map after the head convolution, row by row
+  at::Tensor pooled;             // [B, C]: its mean
   std::int64_t grid_height = 0;  // h, w: 7 x 7 for 224 pixels
   std::int64_t grid_width = 0;
 };
@@ -17,18 +19,16 @@ struct VisionOutput {
 // Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
 class CompiledEfficientNet {
  public:
+  explicit CompiledEfficientNet(EfficientNetWeights weights);  // compiled ones
   ~CompiledEfficientNet();
   CompiledEfficientNet(CompiledEfficientNet&&) noexcept;
   CompiledEfficientNet& operator=(CompiledEfficientNet&&) noexcept;
 
-  VisionOutput forward_features(const at::Tensor& pixels) const;
-  at::Tensor classify(const at::Tensor& pooled) const;
+  VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W], any H, W >= 32
+  at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> logits
 
  private:
-  friend class EfficientNetImpl;
-  struct Packed;
-  explicit CompiledEfficientNet(std::unique_ptr<const Packed> packed);
-  std::unique_ptr<const Packed> packed_;
+  std::unique_ptr<const EfficientNetWeights> weights_;
 };
 
 }  // namespace bifocal::vision

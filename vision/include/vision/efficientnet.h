@@ -2,23 +2,28 @@
 
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
+
+#include <vector>
 
 #include "nn/precision.h"
 #include "vision/compiled_efficientnet.h"
+#include "vision/efficientnet_weights.h"
 #include "vision/mbconv.h"
 #include "vision/scaling.h"
 
 namespace bifocal::vision {
 
 // The one definition of the family (Tan and Le 2019, 2021), trainable.
+// Weights: stem.*, stages.S.L.* (MBConv), head.*, classifier.{weight [n, C], bias}.
 class EfficientNetImpl : public torch::nn::Module {
  public:
   explicit EfficientNetImpl(EfficientNetConfig config);
 
-  VisionOutput forward_features(const at::Tensor& pixels);  // [B, 3, H, W], any H, W >= 32
-  at::Tensor forward(const at::Tensor& pixels);             // logits [B, num_classes]
-  at::Tensor classify(const at::Tensor& pooled);            // [B, C] -> logits
+  VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W], any H, W >= 32
+  at::Tensor forward(const at::Tensor& pixels) const;             // logits [B, num_classes]
+  at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> logits
 
   // Batch norms folded, weights prepacked: what serves.
   CompiledEfficientNet compile(nn::Precision precision) const;
@@ -26,8 +31,12 @@ class EfficientNetImpl : public torch::nn::Module {
   const EfficientNetConfig& config() const noexcept { return config_; }
 
  private:
+  EfficientNetWeights weights() const;  // shares this module's parameters
+
   EfficientNetConfig config_;
-  // the implementation's submodules
+  ConvNormActModule stem_{nullptr}, head_{nullptr};
+  std::vector<MBConv> blocks_;
+  torch::nn::Linear classifier_{nullptr};  // empty without classes
 };
 TORCH_MODULE(EfficientNet);
 

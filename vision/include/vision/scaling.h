@@ -44,8 +44,12 @@ struct EfficientNetConfig {
 struct CompoundCoefficients {
   double alpha = 1.2, beta = 1.1, gamma = 1.15;
 };
-std::int64_t round_width(double channels, double width_coefficient);  // to 8, never below 90 %
+std::int64_t round_width(double channels, double width_coefficient);      // to 8, never below 90 %
 std::int64_t round_depth(std::int64_t layers, double depth_coefficient);  // ceil
+// Inside of a block with `in_channels`: what it expands to, and what squeeze-and-excitation reduces
+// to.
+std::int64_t expanded_channels(std::int64_t in_channels, double expand_ratio);
+std::int64_t squeezed_channels(std::int64_t in_channels, double se_ratio);
 
 // "efficientnet-b0".."b7", "efficientnet-lite0".."lite4", "efficientnetv2-b0".."b3", "-s", "-m",
 // "-l". Throws Error(kInvalidArgument) that lists the names.
@@ -66,11 +70,11 @@ struct Budget {
   std::int64_t max_multiply_adds = 0;  // 0: no limit
   double max_milliseconds = 0;         // 0: no limit
 };
-// The largest phi (to 1/64) whose model fits. `measure` gives milliseconds an image for a config and
-// is called only where max_milliseconds is set. Throws Error(kInvalidArgument) where not even phi 0
-// fits, saying what phi 0 costs.
-EfficientNetConfig largest_within(const Budget& budget,
-                                  const std::function<double(const EfficientNetConfig&)>& measure = {},
-                                  const CompoundCoefficients& = {});
+// The largest phi (to 1/64) whose model fits. `measure` gives milliseconds an image for a config
+// and is called only where max_milliseconds is set. Throws Error(kInvalidArgument) where not even
+// phi 0 fits, saying what phi 0 costs.
+EfficientNetConfig largest_within(
+    const Budget& budget, const std::function<double(const EfficientNetConfig&)>& measure = {},
+    const CompoundCoefficients& = {});
 
 }  // namespace bifocal::vision

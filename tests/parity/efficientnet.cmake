@@ -1,0 +1,1 @@
+bifocal_probe(efficientnet LINKS bifocal_vision)

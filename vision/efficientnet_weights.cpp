@@ -1,0 +1,38 @@
+#include "vision/efficientnet_weights.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linear.h>
+
+#include "bifocal/error.h"
+
+namespace bifocal::vision {
+
+VisionOutput EfficientNetWeights::forward_features(const at::Tensor& pixels) const {
+  at::Tensor x = stem.forward(pixels.contiguous(at::MemoryFormat::ChannelsLast));
+  for (const BlockWeights& block : blocks) x = block.forward(x);
+  x = head.forward(x);  // [B, C, h, w]
+  const std::int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
+  // In channels-last memory this is a view: a token is a pixel's channels.
+  const at::Tensor tokens = x.permute({0, 2, 3, 1}).reshape({batch, height * width, channels});
+  return {tokens, tokens.mean(1), height, width};
+}
+
+at::Tensor EfficientNetWeights::classify(const at::Tensor& pooled) const {
+  if (!classifier_weight.defined())
+    throw Error(ErrorCode::kUnsupported, "this encoder was built without a classifier");
+  return at::linear(pooled, classifier_weight, classifier_bias);
+}
+
+EfficientNetWeights EfficientNetWeights::compiled(nn::Precision precision) const {
+  EfficientNetWeights copy;
+  copy.stem = stem.compiled(precision);
+  for (const BlockWeights& block : blocks) copy.blocks.push_back(block.compiled(precision));
+  copy.head = head.compiled(precision);
+  if (classifier_weight.defined()) {
+    copy.classifier_weight = classifier_weight.detach().clone();
+    copy.classifier_bias = classifier_bias.detach().clone();
+  }
+  return copy;
+}
+
+}  // namespace bifocal::vision

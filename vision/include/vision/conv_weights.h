@@ -1,0 +1,45 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "nn/precision.h"
+#include "vision/scaling.h"
+
+namespace bifocal::vision {
+
+struct Conv2dGeometry {
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;
+  std::int64_t groups = 1;
+  Padding padding = Padding::kSame;
+};
+
+// What a layer computes is written once, on the structs of this header and of mbconv.h. A trainable
+// module hands them its own parameters, so that gradients and batch statistics flow; a compiled
+// model keeps the copy that compiled() makes, batch norm folded.
+//
+// Convolution, batch norm (absent once folded), activation (absent after a projection).
+struct ConvNormAct {
+  Conv2dGeometry geometry;
+  at::Tensor weight;  // [out, in / groups, k, k]
+  at::Tensor bias;    // [out]; undefined until batch norm is folded
+  struct BatchNorm {
+    at::Tensor weight, bias, running_mean, running_var;  // [out]
+    double eps = 1e-3;
+    double momentum = 0.01;
+    bool training = false;
+  };
+  std::optional<BatchNorm> norm;
+  std::optional<ConvActivation> activation;
+  bool packed = false;  // the weight is in oneDNN's own layout
+
+  at::Tensor forward(const at::Tensor& x) const;  // [B, in, H, W] -> [B, out, H / s, W / s]
+  ConvNormAct compiled(nn::Precision precision) const;
+};
+
+at::Tensor activate(const at::Tensor& x, ConvActivation activation);
+
+}  // namespace bifocal::vision

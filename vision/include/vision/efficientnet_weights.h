@@ -1,0 +1,26 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "nn/precision.h"
+#include "vision/block_weights.h"
+#include "vision/compiled_efficientnet.h"
+#include "vision/conv_weights.h"
+
+namespace bifocal::vision {
+
+// The whole network as plain weights: what the trainable module and the compiled one both run.
+struct EfficientNetWeights {
+  ConvNormAct stem;
+  std::vector<BlockWeights> blocks;
+  ConvNormAct head;
+  at::Tensor classifier_weight, classifier_bias;  // [n, C], [n]; undefined without classes
+
+  VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W]
+  at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> [B, n]
+  EfficientNetWeights compiled(nn::Precision precision) const;
+};
+
+}  // namespace bifocal::vision
