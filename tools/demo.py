@@ -7,7 +7,6 @@ its output and sorts by similarity. Standard library alone.
 import json
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -29,8 +28,8 @@ def similarity(a: Vector, b: Vector) -> float:
 
 
 def nearest(query: Vector, gallery: dict[str, Vector], count: int) -> list[tuple[float, str]]:
-    ranked = sorted(((similarity(query, vector), name) for name, vector in gallery.items()), reverse=True)
-    return ranked[:count]
+    scores = ((similarity(query, vector), name) for name, vector in gallery.items())
+    return sorted(scores, reverse=True)[:count]
 
 
 def shown(command: list[str | Path]) -> str:
@@ -42,7 +41,7 @@ def embed(records: list[dict], side: str, name: str) -> dict[str, Vector]:
     """Runs `bifocal embed` and returns the vector of each id."""
     items, vectors = OUT / f"{name}.items.jsonl", OUT / f"{name}.jsonl"
     items.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    command = [BIFOCAL, "embed", "--input", items, "--as", side, "--output", vectors]
+    command = [BIFOCAL, "embed", "--quiet", "--input", items, "--as", side, "--output", vectors]
     print(shown(command))
     subprocess.run(command, check=True, cwd=ROOT)
     return {record["id"]: record["embedding"] for record in read_lines(vectors)}
@@ -87,12 +86,10 @@ def main() -> None:
     print_best_captions(images, captions)
     example = next(item for item in items if item["id"] == "coffee")
     print_neighbours(example, fused[example["id"]], images, captions)
-    print(
-        textwrap.dedent(f"""
-        {len(images)} photographs, {len(captions)} captions and {len(fused)} pairs in {seconds:.1f} s, three program starts included.
-        The vectors, one JSON object a line:
-          build/demo/photographs.jsonl   build/demo/captions.jsonl   build/demo/fused.jsonl""")
-    )
+    counts = f"{len(images)} photographs, {len(captions)} captions and {len(fused)} pairs"
+    print(f"\n{counts} in {seconds:.1f} s, three starts of the program included.")
+    print("The vectors, one JSON object a line:")
+    print("  build/demo/photographs.jsonl  build/demo/captions.jsonl  build/demo/fused.jsonl")
 
 
 if __name__ == "__main__":

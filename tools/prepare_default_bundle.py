@@ -75,6 +75,7 @@ def prepare(bifocal: Path, out: Path) -> None:
             "--text-delta", MODEL / "text_delta.safetensors",
             "--fusion", MODEL,
             "--card", MODEL / "README.md",
+            "--name", "bifocal-lite0-minilm",
             "--out", out,
         ],
         check=True,
