@@ -42,7 +42,7 @@ def embed(records: list[dict], side: str, name: str) -> dict[str, Vector]:
     items, vectors = OUT / f"{name}.items.jsonl", OUT / f"{name}.jsonl"
     items.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     command = [BIFOCAL, "embed", "--quiet", "--input", items, "--as", side, "--output", vectors]
-    print(shown(command))
+    print(shown(command), flush=True)
     subprocess.run(command, check=True, cwd=ROOT)
     return {record["id"]: record["embedding"] for record in read_lines(vectors)}
 
