@@ -1,0 +1,215 @@
+// Pillow's resize, to the bit: for a given size and filter it is a fixed sum of products in
+// integers.
+//
+// Why not at::_upsample_bicubic2d_aa: measured on 300 random pairs of sizes (sides 1 to 5000 by 1
+// to 300) against Pillow 13, its uint8 kernel puts fewer than 99.5 % of values within one level on
+// 29 bicubic pairs, in the worst case 37 % and 28 levels off (16-bit coefficients, and vertical
+// first). Its bilinear kernel does hold. Encoders are evaluated with Pillow, so both are done here
+// alike.
+
+#include "vision/resize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bifocal/error.h"
+#include "resize_region.h"
+
+// The two inner loops are plain arithmetic that compilers vectorise; x86-64's baseline lacks the
+// 32-bit multiply that they need. Sanitizers start after the resolver of such clones would run.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define BIFOCAL_CLONE_FOR_AVX2 __attribute__((target_clones("avx2", "default")))
+#else
+#define BIFOCAL_CLONE_FOR_AVX2
+#endif
+
+namespace bifocal::vision {
+namespace {
+
+// 8 bits of value and 2 of headroom: bicubic sums overshoot on both sides.
+constexpr int kFractionBits = 32 - 8 - 2;
+constexpr std::int32_t kHalf = 1 << (kFractionBits - 1);
+
+double triangle(double x) {
+  x = std::abs(x);
+  return x < 1 ? 1 - x : 0;
+}
+
+double cubic(double x) {  // Keys 1981, a = -0.5
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0;
+}
+
+// Of one axis, for the positions that are wanted: which inputs each takes, and how much of each.
+struct Taps {
+  struct Window {
+    std::int64_t first;  // input position
+    std::int64_t count;
+    std::size_t weights;  // where they begin
+  };
+  std::vector<Window> windows;
+  std::vector<std::int32_t> weights;  // times 2^kFractionBits
+
+  // Windows only ever move forward.
+  std::int64_t begin() const { return windows.front().first; }
+  std::int64_t end() const { return windows.back().first + windows.back().count; }
+};
+
+// Of `out` positions over `in`, those from `first` on. The order of operations in double precision
+// is Pillow's, for a rounded weight depends on it.
+Taps taps_for(std::int64_t in, std::int64_t out, Section section, Interpolation interpolation) {
+  const bool is_cubic = interpolation == Interpolation::kBicubic;
+  const double scale = static_cast<double>(in) / static_cast<double>(out);
+  const double filter_scale = std::max(scale, 1.0);  // antialias when shrinking
+  const double support = (is_cubic ? 2.0 : 1.0) * filter_scale;
+  const double inverse = 1.0 / filter_scale;
+  Taps taps;
+  taps.windows.reserve(static_cast<std::size_t>(section.count));
+  std::vector<double> exact;
+  for (std::int64_t i = section.first; i < section.first + section.count; ++i) {
+    const double centre = (static_cast<double>(i) + 0.5) * scale;
+    const auto first = std::max<std::int64_t>(static_cast<std::int64_t>(centre - support + 0.5), 0);
+    const auto end = std::min(static_cast<std::int64_t>(centre + support + 0.5), in);
+    exact.clear();
+    double sum = 0;
+    for (std::int64_t x = first; x < end; ++x) {
+      const double distance = (static_cast<double>(x) - centre + 0.5) * inverse;
+      exact.push_back(is_cubic ? cubic(distance) : triangle(distance));
+      sum += exact.back();
+    }
+    taps.windows.push_back({first, end - first, taps.weights.size()});
+    for (double weight : exact) {
+      if (sum != 0) weight /= sum;
+      weight *= 1 << kFractionBits;
+      taps.weights.push_back(static_cast<std::int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5));
+    }
+  }
+  return taps;
+}
+
+std::uint8_t rounded(std::int32_t sum) {
+  return static_cast<std::uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
+}
+
+// One row of input to one row of the wanted columns.
+BIFOCAL_CLONE_FOR_AVX2
+void resize_row(const std::uint8_t* row, const Taps& columns, std::uint8_t* out) {
+  for (const Taps::Window& window : columns.windows) {
+    const std::uint8_t* in = row + 3 * window.first;
+    const std::int32_t* weights = columns.weights.data() + window.weights;
+    std::int32_t red = kHalf, green = kHalf, blue = kHalf;
+    for (std::int64_t x = 0; x < window.count; ++x) {
+      red += in[3 * x] * weights[x];
+      green += in[3 * x + 1] * weights[x];
+      blue += in[3 * x + 2] * weights[x];
+    }
+    *out++ = rounded(red);
+    *out++ = rounded(green);
+    *out++ = rounded(blue);
+  }
+}
+
+BIFOCAL_CLONE_FOR_AVX2
+void add_row(const std::uint8_t* row, std::int32_t weight, std::int32_t* sums, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) sums[i] += row[i] * weight;
+}
+
+BIFOCAL_CLONE_FOR_AVX2
+void round_row(const std::int32_t* sums, std::uint8_t* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = rounded(sums[i]);
+}
+
+// Rows of input are taken once, in order, each added to the sums of all output rows that it
+// reaches: of the half-resized picture one row is alive, whatever the sizes, and of sums never more
+// than the output has rows.
+void resize_separably(const Image& image, const Taps& columns, const Taps& rows, bool same_width,
+                      Image& out) {
+  const std::size_t stride = 3 * static_cast<std::size_t>(out.width);
+  const auto column = static_cast<std::size_t>(3 * columns.begin());
+  std::vector<std::uint8_t> half(same_width ? 0 : stride);
+  std::vector<std::vector<std::int32_t>> sums(rows.windows.size());
+  std::vector<std::vector<std::int32_t>> spare;
+  std::size_t oldest = 0, newest = 0;  // output rows that are being summed: [oldest, newest)
+  for (std::int64_t y = rows.begin(); y < rows.end(); ++y) {
+    const std::uint8_t* row = image.pixels.data() + 3 * y * image.width;
+    if (same_width) {
+      row += column;
+    } else {
+      resize_row(row, columns, half.data());
+      row = half.data();
+    }
+    while (newest < rows.windows.size() && rows.windows[newest].first <= y) {
+      std::vector<std::int32_t>& sum = sums[newest++];
+      if (!spare.empty()) {
+        sum = std::move(spare.back());
+        spare.pop_back();
+      }
+      sum.assign(stride, kHalf);
+    }
+    for (std::size_t i = oldest; i < newest; ++i) {
+      const Taps::Window& window = rows.windows[i];
+      if (y >= window.first + window.count) continue;
+      add_row(row, rows.weights[window.weights + static_cast<std::size_t>(y - window.first)],
+              sums[i].data(), stride);
+    }
+    while (oldest < newest && rows.windows[oldest].first + rows.windows[oldest].count <= y + 1) {
+      round_row(sums[oldest].data(), out.pixels.data() + oldest * stride, stride);
+      spare.push_back(std::move(sums[oldest++]));
+    }
+  }
+}
+
+// Pillow adds the step up instead of multiplying it, and its rounding errors are part of the
+// result.
+std::vector<std::int64_t> nearest_positions(std::int64_t in, std::int64_t out, Section section) {
+  const double step = static_cast<double>(in) / static_cast<double>(out);
+  std::vector<std::int64_t> positions;
+  double position = step * 0.5;
+  for (std::int64_t i = 0; i < section.first + section.count; ++i, position += step)
+    if (i >= section.first)
+      positions.push_back(std::clamp<std::int64_t>(static_cast<std::int64_t>(position), 0, in - 1));
+  return positions;
+}
+
+void resize_nearest(const Image& image, const std::vector<std::int64_t>& columns,
+                    const std::vector<std::int64_t>& rows, Image& out) {
+  std::uint8_t* to = out.pixels.data();
+  for (const std::int64_t y : rows)
+    for (const std::int64_t x : columns) {
+      const std::uint8_t* const from = image.pixels.data() + 3 * (y * image.width + x);
+      to = std::copy(from, from + 3, to);
+    }
+}
+
+}  // namespace
+
+Image resize_region(const Image& image, std::int64_t width, std::int64_t height,
+                    Interpolation interpolation, Section columns, Section rows) {
+  if (width < 1 || height < 1 || image.width < 1 || image.height < 1)
+    throw Error(ErrorCode::kInvalidArgument, "an image cannot be resized from or to no pixels");
+  Image out{columns.count, rows.count,
+            std::vector<std::uint8_t>(static_cast<std::size_t>(3 * columns.count * rows.count))};
+  if (out.pixels.empty()) return out;
+  if (interpolation == Interpolation::kNearest)
+    resize_nearest(image, nearest_positions(image.width, width, columns),
+                   nearest_positions(image.height, height, rows), out);
+  else
+    resize_separably(image, taps_for(image.width, width, columns, interpolation),
+                     taps_for(image.height, height, rows, interpolation), image.width == width,
+                     out);
+  return out;
+}
+
+Image resize(const Image& image, std::int64_t width, std::int64_t height,
+             Interpolation interpolation) {
+  return resize_region(image, width, height, interpolation, {0, width}, {0, height});
+}
+
+}  // namespace bifocal::vision

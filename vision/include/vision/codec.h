@@ -18,6 +18,7 @@ struct Image {
 struct DecodeLimits {
   std::int64_t max_pixels = 50'000'000;
   std::size_t max_bytes = 20'000'000;
+  std::int64_t max_side = 65'535;  // the longest that a JPEG can have
 };
 
 enum class ImageFormat { kJpeg, kPng, kWebp };
@@ -29,14 +30,16 @@ struct ImageHeader {
   std::int64_t height = 0;
 };
 
-// Reads no more than the header. Throws Error: kUnsupportedImage, kInvalidImage, kImageTooLarge.
+// Decodes no pixel. Throws Error: kUnsupportedImage, kInvalidImage, kImageTooLarge.
 ImageHeader read_header(std::span<const std::byte> encoded, const DecodeLimits& limits = {});
 
-// Decodes to sRGB-as-stored: ICC profiles are ignored. EXIF orientation is applied; alpha is
-// composited on white; 16 bits become 8; grey, palette and CMYK become RGB; an animation gives its
-// first frame. Limits are checked against the header before a pixel is allocated.
-// Throws Error: kUnsupportedImage, kInvalidImage (truncated, corrupt), kImageTooLarge.
-// Thread-safe; keeps nothing.
+// Decodes to RGB as stored: ICC profiles, gamma and chromaticities are ignored. EXIF orientation is
+// applied; alpha is composited on white, rounded to nearest; 16 bits become 8 by their high byte;
+// grey, palette and CMYK (as Adobe writes it, inverted) become RGB; an animated WebP gives its
+// first frame on its canvas, an animated PNG its default image. Limits are checked against the
+// header before a pixel is allocated. Damage that libjpeg would paint over is an error. Throws
+// Error: kUnsupportedImage, kInvalidImage (truncated, corrupt), kImageTooLarge. Thread-safe; keeps
+// nothing.
 Image decode(std::span<const std::byte> encoded, const DecodeLimits& limits = {});
 
 }  // namespace bifocal::vision
