@@ -9,6 +9,8 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 
+# Its config warns of a profiler library that no wheel has.
+set(CMAKE_MESSAGE_LOG_LEVEL ERROR)
 find_package(Torch QUIET)
 if(NOT Torch_FOUND)
   find_program(BIFOCAL_PYTHON NAMES python3 PATHS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
@@ -19,6 +21,7 @@ if(NOT Torch_FOUND)
   endif()
   find_package(Torch QUIET)
 endif()
+unset(CMAKE_MESSAGE_LOG_LEVEL)
 if(NOT Torch_FOUND)
   message(FATAL_ERROR "LibTorch was not found. Run tools/setup (it installs torch==2.13.0 into .venv) "
                       "or name a LibTorch in CMAKE_PREFIX_PATH.")
