@@ -129,10 +129,10 @@ void round_row(const std::int32_t* sums, std::uint8_t* out, std::size_t count) {
 // Rows of input are taken once, in order, each added to the sums of all output rows that it
 // reaches: of the half-resized picture one row is alive, whatever the sizes, and of sums never more
 // than the output has rows.
-void resize_separably(const Image& image, const Taps& columns, const Taps& rows, bool same_width,
-                      Image& out) {
+void resize_separably(const Image& image, std::int64_t width, Section wanted, const Taps& columns,
+                      const Taps& rows, Image& out) {
   const std::size_t stride = 3 * static_cast<std::size_t>(out.width);
-  const auto column = static_cast<std::size_t>(3 * columns.begin());
+  const bool same_width = image.width == width;
   std::vector<std::uint8_t> half(same_width ? 0 : stride);
   std::vector<std::vector<std::int32_t>> sums(rows.windows.size());
   std::vector<std::vector<std::int32_t>> spare;
@@ -140,7 +140,7 @@ void resize_separably(const Image& image, const Taps& columns, const Taps& rows,
   for (std::int64_t y = rows.begin(); y < rows.end(); ++y) {
     const std::uint8_t* row = image.pixels.data() + 3 * y * image.width;
     if (same_width) {
-      row += column;
+      row += 3 * wanted.first;
     } else {
       resize_row(row, columns, half.data());
       row = half.data();
@@ -201,9 +201,8 @@ Image resize_region(const Image& image, std::int64_t width, std::int64_t height,
     resize_nearest(image, nearest_positions(image.width, width, columns),
                    nearest_positions(image.height, height, rows), out);
   else
-    resize_separably(image, taps_for(image.width, width, columns, interpolation),
-                     taps_for(image.height, height, rows, interpolation), image.width == width,
-                     out);
+    resize_separably(image, width, columns, taps_for(image.width, width, columns, interpolation),
+                     taps_for(image.height, height, rows, interpolation), out);
   return out;
 }
 
