@@ -19,6 +19,7 @@ std::int64_t count_blocks(const EfficientNetConfig& config) {
 }  // namespace
 
 EfficientNetImpl::EfficientNetImpl(EfficientNetConfig config) : config_(std::move(config)) {
+  check(config_);
   const ConvDefaults defaults{config_.activation, config_.padding, config_.batch_norm_eps,
                               config_.batch_norm_momentum};
   stem_ = register_module(

@@ -8,6 +8,10 @@
 namespace bifocal::vision {
 
 VisionOutput EfficientNetWeights::forward_features(const at::Tensor& pixels) const {
+  if (!pixels.defined() || pixels.dim() != 4 || pixels.size(1) != 3 || pixels.numel() == 0 ||
+      pixels.scalar_type() != at::kFloat)
+    throw Error(ErrorCode::kInvalidArgument,
+                "Pixels must be float32 of shape [images, 3, height, width]");
   at::Tensor x = stem.forward(pixels.contiguous(at::MemoryFormat::ChannelsLast));
   for (const BlockWeights& block : blocks) x = block.forward(x);
   x = head.forward(x);  // [B, C, h, w]

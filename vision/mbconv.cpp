@@ -1,5 +1,9 @@
 #include "vision/mbconv.h"
 
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+
 namespace bifocal::vision {
 
 ConvNormActModuleImpl::ConvNormActModuleImpl(std::int64_t in, std::int64_t out,
@@ -17,6 +21,10 @@ ConvNormActModuleImpl::ConvNormActModuleImpl(std::int64_t in, std::int64_t out,
       register_module("norm", torch::nn::BatchNorm2d(torch::nn::BatchNormOptions(out)
                                                          .eps(defaults.batch_norm_eps)
                                                          .momentum(defaults.batch_norm_momentum)));
+  // He et al. 2015, by fan-out: how the original models start.
+  const std::int64_t fan_out = geometry.kernel * geometry.kernel * out / geometry.groups;
+  const c10::NoGradGuard no_grad;
+  conv->weight.normal_(0, std::sqrt(2.0 / static_cast<double>(fan_out)));
 }
 
 ConvNormAct ConvNormActModuleImpl::weights() const {
@@ -61,7 +69,7 @@ MBConvImpl::MBConvImpl(const StageConfig& stage, std::int64_t in, std::int64_t s
   if (stage.kind == BlockKind::kFusedMBConv) {
     expand = layer("expand", in, expanded, {stage.kernel, stride}, true);
   } else {
-    if (expanded != in) expand = layer("expand", in, expanded, {}, true);
+    if (stage.expand_ratio != 1) expand = layer("expand", in, expanded, {}, true);
     depthwise = layer("depthwise", expanded, expanded, {stage.kernel, stride, expanded}, true);
   }
   if (stage.se_ratio > 0)

@@ -14,7 +14,7 @@ struct SqueezeExcitationWeights {
   at::Tensor expand_weight, expand_bias;  // [c, r], [c]
   ConvActivation activation = ConvActivation::kSilu;
 
-  at::Tensor forward(const at::Tensor& x) const;  // [B, c, H, W]
+  at::Tensor gate(const at::Tensor& x) const;  // [B, c, H, W] -> [B, c, 1, 1], to multiply x by
   SqueezeExcitationWeights compiled(nn::Precision precision) const;
 };
 
@@ -26,6 +26,7 @@ struct BlockWeights {
   ConvNormAct project;
   bool residual = false;
   double drop_connect = 0;  // 0 but in training
+  bool in_place = false;    // forward() may take x's memory for its output: set by compiled()
 
   at::Tensor forward(const at::Tensor& x) const;
   BlockWeights compiled(nn::Precision precision) const;

@@ -24,8 +24,10 @@ class CompiledEfficientNet {
   CompiledEfficientNet(CompiledEfficientNet&&) noexcept;
   CompiledEfficientNet& operator=(CompiledEfficientNet&&) noexcept;
 
-  VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W], any H, W >= 32
-  at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> logits
+  // float32 [B, 3, H, W], any H, W > 0. Throws Error(kInvalidArgument) for anything else.
+  VisionOutput forward_features(const at::Tensor& pixels) const;
+  // [B, C] -> logits. Throws Error(kUnsupported) where there is no classifier.
+  at::Tensor classify(const at::Tensor& pooled) const;
 
  private:
   std::unique_ptr<const EfficientNetWeights> weights_;

@@ -17,9 +17,9 @@ struct Conv2dGeometry {
   Padding padding = Padding::kSame;
 };
 
-// What a layer computes is written once, on the structs of this header and of mbconv.h. A trainable
-// module hands them its own parameters, so that gradients and batch statistics flow; a compiled
-// model keeps the copy that compiled() makes, batch norm folded.
+// What a layer computes is written once, on the structs of this header and of block_weights.h. A
+// trainable module hands them its own parameters, so that gradients and batch statistics flow; a
+// compiled model keeps the copy that compiled() makes, batch norm folded.
 //
 // Convolution, batch norm (absent once folded), activation (absent after a projection).
 struct ConvNormAct {
@@ -34,9 +34,14 @@ struct ConvNormAct {
   };
   std::optional<BatchNorm> norm;
   std::optional<ConvActivation> activation;
-  bool packed = false;  // the weight is in oneDNN's own layout
+  bool packed = false;  // the weights are in oneDNN's own layout
+  // The same convolution for an input that SAME pads by one more after than before: see compiled().
+  at::Tensor shifted_weight;  // [out, in / groups, k + 1, k + 1], or undefined
 
   at::Tensor forward(const at::Tensor& x) const;  // [B, in, H, W] -> [B, out, H / s, W / s]
+  // sum += forward(x), in one pass where packed. For a compiled convolution without activation.
+  void add_to(at::Tensor& sum, const at::Tensor& x) const;
+  // For use under c10::InferenceMode on channels-last maps.
   ConvNormAct compiled(nn::Precision precision) const;
 };
 

@@ -19,11 +19,14 @@ namespace bifocal::vision {
 // Weights: stem.*, stages.S.L.* (MBConv), head.*, classifier.{weight [n, C], bias}.
 class EfficientNetImpl : public torch::nn::Module {
  public:
+  // Throws Error(kInvalidArgument) for a config that check() refuses.
   explicit EfficientNetImpl(EfficientNetConfig config);
 
-  VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W], any H, W >= 32
-  at::Tensor forward(const at::Tensor& pixels) const;             // logits [B, num_classes]
-  at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> logits
+  // float32 [B, 3, H, W], any H, W > 0. Throws Error(kInvalidArgument) for anything else.
+  VisionOutput forward_features(const at::Tensor& pixels) const;
+  at::Tensor forward(const at::Tensor& pixels) const;  // logits [B, num_classes]
+  // [B, C] -> logits. Throws Error(kUnsupported) where there is no classifier.
+  at::Tensor classify(const at::Tensor& pooled) const;
 
   // Batch norms folded, weights prepacked: what serves.
   CompiledEfficientNet compile(nn::Precision precision) const;
