@@ -13,7 +13,7 @@ struct Section {
 
 // The part of resize(image, width, height) that lies in `columns` and `rows`, which are within it,
 // without the work and the memory of the rest. Memory beside the result: at most four times the
-// result and four weights for each row and column of the image.
+// result, and some ten values for each row and column of the image.
 Image resize_region(const Image& image, std::int64_t width, std::int64_t height,
                     Interpolation interpolation, Section columns, Section rows);
 

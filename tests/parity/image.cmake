@@ -1,0 +1,1 @@
+bifocal_probe(image LINKS bifocal_vision bifocal_core)
