@@ -10,21 +10,17 @@
 #include <string_view>
 #include <vector>
 
-namespace bifocal::text {
+#include "text/utf8.h"
 
-// Bytes [begin, end) of the original UTF-8; {0, 0} for a special token.
-struct Span {
-  std::size_t begin = 0;
-  std::size_t end = 0;
-};
+namespace bifocal::text {
 
 // All four vectors have the same length: that of the sequence.
 struct Encoding {
   std::vector<std::int64_t> ids;
   std::vector<std::int64_t> type_ids;  // 0, or 1 for the second text of a pair
-  std::vector<Span> spans;             // into the text that the piece is of
-  std::vector<bool> special;
-  std::int64_t cut_tokens = 0;  // pieces that truncation dropped
+  std::vector<Span> spans;             // into the text that the piece is of; {0, 0} if special
+  std::vector<bool> special;           // put there by the tokenizer, not written in the text
+  std::int64_t cut_tokens = 0;         // pieces that truncation dropped
 };
 
 struct EncodeOptions {
@@ -32,22 +28,32 @@ struct EncodeOptions {
   bool add_special_tokens = true;
 };
 
+// The specials around one text and between two: BERT's {cls}, {sep}, {sep}; XLM-R's
+// {<s>}, {</s>, </s>}, {</s>}.
+struct SpecialTokens {
+  std::vector<std::int64_t> first, between, last;
+  bool second_has_type_1 = true;
+};
+
 // Text to ids, exactly as the publisher's tokenizer. Immutable after loading; thread-safe.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Throws Error(kInvalidText) where the text is not UTF-8, saying at which byte.
+  // Each throws Error: kInvalidText where a text is not UTF-8, saying at which byte;
+  // kInvalidArgument where max_tokens is less than the special tokens alone.
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
   // [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s>. Truncates the longer side first.
   Encoding encode_pair(std::string_view first, std::string_view second,
                        const EncodeOptions& options = {}) const;
-  // One long text in consecutive windows of at most max_tokens (special ones included); none is cut.
+  // One long text in consecutive windows of at most max_tokens (special ones included); none is
+  // cut. A text without pieces is one window.
   std::vector<Encoding> encode_windows(std::string_view text, const EncodeOptions& options) const;
 
-  virtual std::string piece(std::int64_t id) const = 0;  // as in the vocabulary; Error if out of range
+  // As in the vocabulary. These two throw Error(kInvalidArgument) for an id that is none.
+  virtual std::string piece(std::int64_t id) const = 0;
   virtual std::string decode(std::span<const std::int64_t> ids, bool skip_special) const = 0;
-  virtual std::int64_t vocab_size() const noexcept = 0;
+  virtual std::int64_t vocab_size() const noexcept = 0;  // the largest id + 1
   virtual std::int64_t pad_id() const noexcept = 0;
   virtual std::optional<std::int64_t> find(std::string_view piece) const = 0;
 
@@ -58,18 +64,19 @@ class Tokenizer {
   };
   // Without special tokens; `text` is valid UTF-8.
   virtual std::vector<Piece> split(std::string_view text) const = 0;
-  // The specials around one text and between two: BERT's {cls}, {sep}, {sep}; XLM-R's
-  // {<s>}, {</s>, </s>}, {</s>}.
-  struct Specials {
-    std::vector<std::int64_t> first, between, last;
-    bool second_has_type_1 = true;
-  };
-  virtual const Specials& specials() const noexcept = 0;
+  virtual const SpecialTokens& specials() const noexcept = 0;
+
+ private:
+  Encoding assemble(std::span<const Piece> first, std::span<const Piece> second, bool is_pair,
+                    bool add_special_tokens) const;
+  std::size_t special_count(bool is_pair, const EncodeOptions& options) const noexcept;
 };
 
-// From a directory in the Hub's layout: tokenizer.json (WordPiece models), vocab.txt, or
-// sentencepiece.bpe.model / *.model, with tokenizer_config.json (do_lower_case, ...) where present.
-// Throws Error(kInvalidBundle), or kNotFound naming the files it looked for.
+// From a directory in the Hub's layout: tokenizer.json (WordPiece models), sentencepiece.bpe.model
+// or any one *.model, or vocab.txt, with tokenizer_config.json (do_lower_case, ...) and config.json
+// (model_type) where present. docs/tokenizers.md says which of them decides what.
+// Throws Error: kInvalidBundle, kUnsupported for other kinds of tokenizer, or kNotFound naming the
+// files it looked for.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& directory);
 
 }  // namespace bifocal::text
