@@ -140,10 +140,6 @@ LayerNames layer_names(const EfficientNetDialect& dialect, const EfficientNetCon
   return names;
 }
 
-bool starts_with(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
-
 }  // namespace
 
 std::span<const EfficientNetDialect> efficientnet_dialects() { return kDialects; }
@@ -170,18 +166,21 @@ std::string classifier_weight(const EfficientNetDialect& dialect, const nn::Stat
 }
 
 nn::StateDict translate(const nn::StateDict& weights, const EfficientNetDialect& dialect,
-                        const EfficientNetConfig& config) {
+                        const EfficientNetConfig& config, std::string_view source) {
   const LayerNames names = layer_names(dialect, config);
   nn::StateDict translated;
   for (const auto& [name, tensor] : weights) {
     std::string_view inner = name;
-    if (!dialect.optional_prefix.empty() && starts_with(inner, dialect.optional_prefix))
+    if (!dialect.optional_prefix.empty() && inner.starts_with(dialect.optional_prefix))
       inner.remove_prefix(dialect.optional_prefix.size());
     const std::size_t dot = inner.rfind('.');
     const std::string_view field = dot == std::string_view::npos ? "" : inner.substr(dot);
     if (field == ".num_batches_tracked") continue;  // a counter that nothing reads
     const auto found = names.find(inner.substr(0, inner.size() - field.size()));
-    translated.emplace(found == names.end() ? name : found->second + std::string(field), tensor);
+    const std::string ours = found == names.end() ? name : found->second + std::string(field);
+    if (!translated.emplace(ours, tensor).second)
+      throw Error(ErrorCode::kInvalidBundle,
+                  std::string(source) + ": " + name + " is there twice, as " + ours);
   }
   return translated;
 }

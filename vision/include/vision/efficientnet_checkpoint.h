@@ -9,16 +9,26 @@
 
 namespace bifocal::vision {
 
-// A directory in the Hub's layout: config.json + model.safetensors. The config may be ours
-// ({"model_type": "efficientnet", "architecture": "efficientnet-lite0", ...}), timm's
-// ({"architecture": "tf_efficientnet_b0", ...}) or transformers' ({"model_type": "efficientnet",
-// "width_coefficient": ...}). The dialect of the weights (timm, torchvision, transformers,
-// lukemelas) is recognised by their names; batch-norm eps and padding are those of the source.
-// Throws Error(kInvalidBundle) naming each missing, extra or mis-shaped weight.
+// What a checkpoint's config.json describes; docs/checkpoints.md has examples. One of
+//  - ours, whole: {"model_type": "efficientnet", "architecture": name, "stages": [...], ...}, as
+//    to_json() writes it;
+//  - a name: {"architecture": ...} in our spelling ("efficientnet-lite0"), timm's
+//    ("tf_efficientnet_b0") or torchvision's ("efficientnet_v2_s");
+//  - transformers' {"model_type": "efficientnet", "width_coefficient": ...}.
+// Any may add image_size, num_classes, padding, batch_norm_eps, activation, drop_connect_rate and
+// dropout. Throws Error(kInvalidBundle) that names the key.
 EfficientNetConfig read_efficientnet_config(const core::JsonConfig& config);
 nlohmann::json to_json(const EfficientNetConfig& config);  // our form; read back unchanged
+
+// The dialect of the weights (ours, timm's, torchvision's, transformers', lukemelas's) is
+// recognised by their names. Throws Error(kInvalidBundle) naming each missing, extra or mis-shaped
+// weight.
 void load_efficientnet_weights(EfficientNetImpl& module, const nn::StateDict& weights,
                                std::string_view source);
+
+// A directory in the Hub's layout: config.json and model.safetensors. Where the config only names
+// the architecture, padding and batch-norm eps are those of the dialect; without num_classes there
+// are as many classes as the weights have. In eval mode. Throws Error(kInvalidBundle).
 EfficientNet load_efficientnet(const std::filesystem::path& directory);
 
 }  // namespace bifocal::vision

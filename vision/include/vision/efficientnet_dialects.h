@@ -39,8 +39,9 @@ const EfficientNetDialect& recognise_dialect(const nn::StateDict& weights, std::
 std::string classifier_weight(const EfficientNetDialect& dialect, const nn::StateDict& weights);
 
 // The weights under the names of EfficientNetImpl. One that `config` has no place for is kept under
-// its own name, so that loading can name it.
+// its own name, so that loading can name it. Throws Error(kInvalidBundle) where two weights would
+// have one name.
 nn::StateDict translate(const nn::StateDict& weights, const EfficientNetDialect& dialect,
-                        const EfficientNetConfig& config);
+                        const EfficientNetConfig& config, std::string_view source);
 
 }  // namespace bifocal::vision
