@@ -1,0 +1,6 @@
+#include "decoding.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  bifocal::fuzz::check_decoding(data, size, bifocal::vision::ImageFormat::kJpeg);
+  return 0;
+}
