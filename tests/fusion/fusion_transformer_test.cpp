@@ -1,0 +1,262 @@
+#include "fusion/fusion_transformer.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randperm.h>
+#include <ATen/ops/upsample_bilinear2d.h>
+#include <ATen/ops/where.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "bifocal/error.h"
+#include "fusion_input.h"
+
+namespace bifocal::fusion {
+namespace {
+
+void expect_same(const FusionOutput& found, const FusionOutput& expected, double tolerance) {
+  EXPECT_LT(relative_error(found.context, expected.context), tolerance);
+  EXPECT_LT(relative_error(found.embedding, expected.embedding), tolerance);
+  ASSERT_EQ(found.vision.defined(), expected.vision.defined());
+  ASSERT_EQ(found.text.defined(), expected.text.defined());
+  if (found.vision.defined()) {
+    EXPECT_LT(relative_error(found.vision, expected.vision), tolerance);
+  }
+  if (found.text.defined()) {
+    EXPECT_LT(relative_error(found.text, expected.text), tolerance);
+  }
+}
+
+FusionInput rows(const FusionInput& input, const at::Tensor& order) {
+  FusionInput picked = input;
+  for (at::Tensor* tensor : {&picked.vision_tokens, &picked.vision_pooled, &picked.text_tokens,
+                             &picked.text_pooled, &picked.text_valid}) {
+    if (tensor->defined()) *tensor = tensor->index_select(0, order);
+  }
+  return picked;
+}
+
+FusionOutput rows(const FusionOutput& output, const at::Tensor& order) {
+  FusionOutput picked = output;
+  for (at::Tensor* tensor : {&picked.context, &picked.embedding, &picked.vision, &picked.text}) {
+    if (tensor->defined()) *tensor = tensor->index_select(0, order);
+  }
+  return picked;
+}
+
+TEST(FusionTransformer, CompiledAgreesWithTheModule) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    const auto compiled = fusion->compile(nn::Precision::kFp32);
+    for (const auto& each : {input, without_image(input), without_text(input)}) {
+      expect_same(compiled.forward(each), fusion->forward(each), 1e-4);
+    }
+    const auto both = fusion->forward(input);
+    EXPECT_LT(relative_error(compiled.match(compiled.forward(input)), fusion->match(both)), 1e-4);
+    EXPECT_LT(
+        relative_error(compiled.classify(compiled.forward(input), 1), fusion->classify(both, 1)),
+        1e-4);
+  });
+}
+
+TEST(FusionTransformer, ABatchGivesWhatItsItemsGiveAlone) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    for (const auto& each : {input, without_image(input), without_text(input)}) {
+      const auto together = fusion->forward(each);
+      for (std::int64_t b = 0; b < input.vision_tokens.size(0); ++b) {
+        const auto row = at::tensor({b});
+        FusionInput alone = rows(each, row);
+        if (alone.text_tokens.defined()) {  // and without its padding
+          const auto length = alone.text_valid.sum().item<std::int64_t>();
+          alone.text_tokens = alone.text_tokens.narrow(1, 0, length);
+          alone.text_valid = at::Tensor();
+        }
+        expect_same(fusion->forward(alone), rows(together, row), 1e-5);
+      }
+    }
+  });
+}
+
+TEST(FusionTransformer, OrderOfItemsNeverMatters) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    const auto order = at::randperm(input.vision_tokens.size(0));
+    const auto found = fusion->forward(rows(input, order));
+    expect_same(found, rows(fusion->forward(input), order), 1e-5);
+    EXPECT_LT(relative_error(fusion->match(found),
+                             fusion->match(fusion->forward(input)).index_select(0, order)),
+              1e-4);
+  });
+}
+
+TEST(FusionTransformer, PaddingNeverLeaks) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    for (const auto& each : {input, without_image(input)}) {
+      FusionInput disturbed = each;
+      disturbed.text_tokens = at::where(each.text_valid.unsqueeze(-1), each.text_tokens,
+                                        at::randn_like(each.text_tokens) * 1e4);
+      expect_same(fusion->forward(disturbed), fusion->forward(each), 1e-5);
+    }
+  });
+}
+
+// An absent side is one that is not there, whatever the rest of the request says of it.
+TEST(FusionTransformer, AnAbsentSideChangesNothing) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    FusionInput image = without_text(input);
+    image.text_valid = input.text_valid;
+    expect_same(fusion->forward(image), fusion->forward(without_text(input)), 1e-6);
+    FusionInput text = without_image(input);
+    text.grid_height = 31;
+    text.grid_width = 2;
+    expect_same(fusion->forward(text), fusion->forward(without_image(input)), 1e-6);
+    const auto output = fusion->forward(text);
+    EXPECT_FALSE(output.vision.defined());
+    EXPECT_EQ(output.text.defined(), fusion->config().skip);
+  });
+}
+
+TEST(FusionTransformer, EveryEmbeddingHasNormOne) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    for (const auto& each : {input, without_image(input), without_text(input)}) {
+      const auto output = fusion->forward(each);
+      EXPECT_EQ(output.embedding.size(1), fusion->config().embedding_size);
+      const auto norm = output.embedding.norm(2, -1);
+      EXPECT_TRUE(at::allclose(norm, at::ones_like(norm), 1e-5, 1e-5));
+    }
+  });
+}
+
+TEST(FusionTransformer, BothSidesCount) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    const auto both = fusion->forward(input).embedding;
+    EXPECT_GT(relative_error(fusion->forward(without_text(input)).embedding, both), 1e-3);
+    EXPECT_GT(relative_error(fusion->forward(without_image(input)).embedding, both), 1e-3);
+  });
+}
+
+TEST(FusionTransformer, WithoutGainTheEmbeddingIsTheTowersOwnVector) {
+  const c10::NoGradGuard no_grad;
+  FusionConfig config;
+  FusionTransformer fusion(config);
+  randomise(*fusion);
+  fusion->eval();
+  for (auto& parameter : fusion->named_parameters()) {
+    if (parameter.key() == "residual_gain") parameter.value().zero_();
+  }
+  const auto input = random_input(config, 2, 7, 7, {3, 5}, 5);
+  const auto image = fusion->forward(without_text(input));
+  EXPECT_LT(relative_error(image.embedding, image.vision), 1e-5);
+  const auto text = fusion->forward(without_image(input));
+  EXPECT_LT(relative_error(text.embedding, text.text), 1e-5);
+}
+
+TEST(FusionTransformer, TheGainIsThatOfTheMode) {
+  const c10::NoGradGuard no_grad;
+  FusionConfig config;
+  FusionTransformer fusion(config);
+  randomise(*fusion);
+  fusion->eval();
+  const auto input = random_input(config, 2, 7, 7, {3, 5}, 5);
+  const FusionInput modes[] = {without_text(input), without_image(input), input};
+  at::Tensor gain = fusion->named_parameters()["residual_gain"];
+  for (std::int64_t changed = 0; changed < 3; ++changed) {
+    for (std::int64_t mode = 0; mode < 3; ++mode) {
+      const auto before = fusion->forward(modes[mode]).embedding;
+      gain[changed].add_(0.5);
+      const auto after = fusion->forward(modes[mode]).embedding;
+      gain[changed].sub_(0.5);
+      EXPECT_EQ(relative_error(after, before) > 1e-4, changed == mode) << changed << mode;
+    }
+  }
+}
+
+TEST(FusionTransformer, ShapesThatDoNotFitAreRefused) {
+  FusionConfig config;
+  config.vision_channels = 8;
+  config.text_hidden_size = 6;
+  FusionTransformer fusion(config);
+  fusion->eval();
+  const auto compiled = fusion->compile(nn::Precision::kFp32);
+  const auto good = random_input(config, 2, 3, 4, {3, 5}, 5);
+  const auto refused = [&](const FusionInput& input) {
+    try {
+      compiled.forward(input);
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::kInvalidArgument;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused(good));
+  EXPECT_TRUE(refused({}));
+  FusionInput bad = good;
+  bad.grid_width = 5;
+  EXPECT_TRUE(refused(bad));
+  bad = good;
+  bad.vision_tokens = at::randn({2, 12, 9});
+  EXPECT_TRUE(refused(bad));
+  bad = good;
+  bad.vision_pooled = at::Tensor();
+  EXPECT_TRUE(refused(bad));
+  bad = good;
+  bad.text_tokens = at::randn({3, 5, 6});
+  EXPECT_TRUE(refused(bad));
+  bad = good;
+  bad.text_valid = at::ones({2, 4}, at::kBool);
+  EXPECT_TRUE(refused(bad));
+  EXPECT_THROW(compiled.match(compiled.forward(without_text(good))), Error);
+  EXPECT_THROW(compiled.classify(compiled.forward(good), 0), Error);
+}
+
+TEST(FusionTransformer, CostCountsTheModulesParameters) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput&) {
+    std::int64_t count = 0;
+    for (const auto& parameter : fusion->parameters()) count += parameter.numel();
+    EXPECT_EQ(cost(fusion->config(), 1, 1).parameters, count);
+  });
+}
+
+TEST(FusionTransformer, EveryParameterLearns) {
+  for (const auto norm : {nn::NormPlacement::kPre, nn::NormPlacement::kPost}) {
+    FusionConfig config;
+    config.norm = norm;
+    config.label_sets = {{"kind", {"a", "b"}}};
+    FusionTransformer fusion(config);
+    randomise(*fusion);
+    fusion->train();
+    at::Tensor loss = fusion->logit_scale().exp();
+    const auto input = random_input(config, 2, 5, 4, {3, 5}, 5);
+    for (const auto& each : {input, without_image(input), without_text(input)}) {
+      const auto output = fusion->forward(each);
+      loss = loss + (output.embedding * at::randn_like(output.embedding)).sum() +
+             fusion->classify(output, 0).square().sum();
+      if (each.text_tokens.defined() && each.vision_tokens.defined()) {
+        loss = loss + fusion->match(output).sum();
+      }
+    }
+    loss.backward();
+    for (const auto& parameter : fusion->named_parameters()) {
+      ASSERT_TRUE(parameter.value().grad().defined()) << parameter.key();
+      EXPECT_GT(parameter.value().grad().abs().max().item<float>(), 0) << parameter.key();
+    }
+  }
+}
+
+TEST(FusionTransformer, TheBasePresetServesEveryMode) {
+  const c10::NoGradGuard no_grad;
+  const auto config = fusion_preset("fusion-base");
+  FusionTransformer fusion(config);
+  initialise(*fusion, 1);
+  fusion->eval();
+  const auto input = random_input(config, 2, 7, 7, {4, 9}, 9);
+  for (const auto& each : {input, without_image(input), without_text(input)}) {
+    const auto output = fusion->forward(each);
+    EXPECT_EQ(output.embedding.sizes(), at::IntArrayRef({2, 768}));
+    EXPECT_FALSE(output.vision.defined());
+    EXPECT_TRUE(output.embedding.isfinite().all().item<bool>());
+  }
+  EXPECT_EQ(fusion->match(fusion->forward(input)).sizes(), at::IntArrayRef({2}));
+}
+
+}  // namespace
+}  // namespace bifocal::fusion
