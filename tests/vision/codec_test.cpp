@@ -147,6 +147,32 @@ TEST(Codec, TransparentWebpIsWhite) {
   }
 }
 
+TEST(Codec, AnAnimationGivesItsFirstFrameOnAWhiteCanvas) {
+  const std::size_t width = 8, height = 6, x = 4, y = 2, canvas_width = 21, canvas_height = 11;
+  for (const bool alpha : {false, true}) {
+    Samples pixels = testing::samples(width, height, alpha ? 4 : 3);
+    for (std::size_t i = 3; alpha && i < pixels.size(); i += 4) pixels[i] = 255;
+    const Image still = decode(testing::encode_webp(pixels, width, height, alpha ? 4 : 3, true));
+    const auto animated = [&](std::size_t left) {
+      return testing::animated_webp(
+          testing::encode_webp(pixels, width, height, alpha ? 4 : 3, true), width, height, left, y,
+          canvas_width, canvas_height, alpha);
+    };
+    const Image image = decode(animated(x));
+    ASSERT_EQ(image.width, static_cast<std::int64_t>(canvas_width));
+    ASSERT_EQ(image.height, static_cast<std::int64_t>(canvas_height));
+    for (std::size_t row = 0; row < canvas_height; ++row)
+      for (std::size_t column = 0; column < canvas_width; ++column) {
+        const bool inside = row >= y && row < y + height && column >= x && column < x + width;
+        for (std::size_t c = 0; c < 3; ++c)
+          ASSERT_EQ(image.pixels[3 * (row * canvas_width + column) + c],
+                    inside ? still.pixels[3 * ((row - y) * width + column - x) + c] : 255)
+              << row << ", " << column;
+      }
+    EXPECT_EQ(code_of(animated(16)), ErrorCode::kInvalidImage);  // beyond the canvas
+  }
+}
+
 TEST(Codec, SixteenBitsKeepTheHighByte) {
   const Samples deep{0x12, 0xFF, 0x80, 0x00, 0xFF, 0xFF, 0x00, 0xFF, 0x7F, 0x80, 0x01, 0x02};
   EXPECT_EQ(decode(testing::encode_png(deep, 2, 1, {.bit_depth = 16})).pixels,

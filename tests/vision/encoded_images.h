@@ -198,6 +198,40 @@ inline Encoded encode_webp(const Samples& pixels, int width, int height, int cha
   return encoded;
 }
 
+inline void append_little_endian(Encoded& to, std::size_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i) to.push_back(static_cast<std::byte>(value >> (8 * i) & 0xFF));
+}
+
+inline Encoded riff_chunk(std::string_view type, const Encoded& data) {
+  Encoded chunk = bytes_of(type);
+  append_little_endian(chunk, data.size(), 4);
+  append(chunk, data);
+  if (data.size() % 2 == 1) chunk.push_back(std::byte{0});
+  return chunk;
+}
+
+// An animation of one frame, `still`, whose corner lies at an even (x, y) of the canvas.
+inline Encoded animated_webp(const Encoded& still, std::size_t width, std::size_t height,
+                             std::size_t x, std::size_t y, std::size_t canvas_width,
+                             std::size_t canvas_height, bool alpha) {
+  Encoded header;
+  append_little_endian(header, alpha ? 0x12 : 0x02, 4);
+  append_little_endian(header, canvas_width - 1, 3);
+  append_little_endian(header, canvas_height - 1, 3);
+  Encoded frame;
+  append_little_endian(frame, x / 2, 3);
+  append_little_endian(frame, y / 2, 3);
+  append_little_endian(frame, width - 1, 3);
+  append_little_endian(frame, height - 1, 3);
+  append_little_endian(frame, 100, 4);                         // milliseconds, flags
+  frame.insert(frame.end(), still.begin() + 12, still.end());  // without its RIFF header
+  Encoded body = bytes_of("WEBP");
+  append(body, riff_chunk("VP8X", header));
+  append(body, riff_chunk("ANIM", Encoded(6, std::byte{0x7F})));  // a background to be ignored
+  append(body, riff_chunk("ANMF", frame));
+  return riff_chunk("RIFF", body);
+}
+
 // An EXIF block that holds an orientation alone.
 inline Encoded exif_block(int orientation, bool big = false) {
   Encoded tiff =
