@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -151,7 +153,7 @@ def test_decoding(encoded, run_probe, tmp_path):
 
 
 def test_interlaced_png(run_probe, tmp_path):
-    """Pillow cannot write Adam7; what it reads of ours is in tests/vision. Here: its reading of ours."""
+    """Pillow reads Adam7 but does not write it: adam7() does."""
     rng = np.random.default_rng(3)
     files, expected = {}, {}
     for i in range(20):
@@ -166,9 +168,6 @@ def test_interlaced_png(run_probe, tmp_path):
 
 def adam7(pixels):
     """A PNG of [height, width, 3 or 4] in the seven passes of its specification, section 8.2."""
-    import struct
-    import zlib
-
     height, width, channels = pixels.shape
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     rows = b""
