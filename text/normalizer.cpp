@@ -133,15 +133,15 @@ struct Decomposed {
 std::vector<Decomposed> decompose(std::span<const Character> text) {
   static const icu::Normalizer2& form = nfd();
   const auto with_class = [](char32_t value, bool first) {
-    const bool marked = value >= 0x300 && is_of_unicode(value, 12);
+    const bool marked = value >= 0x300 && is_of_unicode(value, 9);
     return Decomposed{value, marked ? form.getCombiningClass(icu(value)) : std::uint8_t{0}, first};
   };
   std::vector<Decomposed> decomposed;
   decomposed.reserve(text.size() + text.size() / 8);
   icu::UnicodeString parts;
   for (const Character& c : text) {
-    const bool whole = c.value < 0xC0 || !form.getDecomposition(icu(c.value), parts) ||
-                       !is_of_unicode(c.value, 12);
+    const bool whole =
+        c.value < 0xC0 || !form.getDecomposition(icu(c.value), parts) || !is_of_unicode(c.value, 9);
     if (whole) {
       decomposed.push_back(with_class(c.value, true));
       continue;

@@ -16,7 +16,8 @@ struct BertNormalization {
 };
 
 // As the BertNormalizer of Hugging Face's `tokenizers`, whose character classes are those of
-// Unicode 8 and whose lower case is that of Unicode 17, whatever Unicode the ICU at hand knows.
+// Unicode 8, whose NFD is that of Unicode 9 and whose lower case is that of Unicode 17, whatever
+// Unicode the ICU at hand knows.
 // Every character of the result has the source of the one that it replaces, as there.
 std::vector<Character> normalize(std::span<const Character> text,
                                  const BertNormalization& normalization);

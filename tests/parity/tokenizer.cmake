@@ -1,0 +1,1 @@
+bifocal_probe(tokenizer LINKS bifocal_text)
