@@ -38,8 +38,8 @@ const ErrorTraits& traits(ErrorCode code) noexcept {
 
 std::span<const ErrorTraits> all_error_traits() noexcept { return kTraits; }
 
-Error::Error(ErrorCode code, std::string message, std::string detail)
-    : std::runtime_error(std::move(message)), code_(code), detail_(std::move(detail)) {}
+Error::Error(ErrorCode code, const std::string& message, std::string detail)
+    : std::runtime_error(message), code_(code), detail_(std::move(detail)) {}
 
 Error Error::within(std::string_view context) const {
   return Error(code_, std::string(context) + ": " + what(), detail_);

@@ -45,7 +45,7 @@ struct Serving {
 template <typename T>
 std::vector<Result<T>> serve(const Serving& serving, std::span<const Item> items,
                              const EmbedOptions& options, const Head& head,
-                             const std::function<T(Outcome)>& finish) {
+                             const std::function<T(Outcome&)>& finish) {
   std::vector<Result<T>> results;
   results.reserve(items.size());
   for (std::size_t start = 0; start < items.size(); start += kChunk) {
@@ -56,10 +56,12 @@ std::vector<Result<T>> serve(const Serving& serving, std::span<const Item> items
       prepared[i] = prepare_safely(chunk[i], options, serving.model, serving.limits);
     });
     for (auto& outcome : run_forward(prepared, serving.model, head, serving.workers)) {
-      if (outcome.ok())
-        results.emplace_back(finish(std::move(outcome).value()));
-      else
+      if (!outcome.ok()) {
         results.emplace_back(outcome.error());
+        continue;
+      }
+      Outcome value = std::move(outcome).value();
+      results.emplace_back(finish(value));
     }
   }
   return results;
@@ -117,11 +119,12 @@ std::vector<Result<Embedding>> Session::embed(std::span<const Item> items,
                        const models::TextFeatures* texts) {
     return model.fuse(images, texts).embedding;
   };
-  return serve<Embedding>({*model_, limits_, *workers_}, items, options, head, [](Outcome outcome) {
-    // One window is a unit vector already, to the last bit.
-    if (outcome.provenance.windows > 1) normalise(outcome.values);
-    return Embedding{std::move(outcome.values), outcome.provenance};
-  });
+  return serve<Embedding>({*model_, limits_, *workers_}, items, options, head,
+                          [](Outcome& outcome) {
+                            // One window is a unit vector already, to the last bit.
+                            if (outcome.provenance.windows > 1) normalise(outcome.values);
+                            return Embedding{std::move(outcome.values), outcome.provenance};
+                          });
 }
 
 std::vector<Result<Classification>> Session::classify(std::span<const Item> items,
@@ -135,7 +138,7 @@ std::vector<Result<Classification>> Session::classify(std::span<const Item> item
   EmbedOptions preparation;
   preparation.side = options.side;
   return serve<Classification>(
-      {*model_, limits_, *workers_}, items, preparation, head, [&](Outcome outcome) {
+      {*model_, limits_, *workers_}, items, preparation, head, [&](Outcome& outcome) {
         return Classification{set.name, best_labels(outcome.values, set.labels, options.top_k),
                               outcome.provenance};
       });
@@ -151,7 +154,7 @@ std::vector<Result<Match>> Session::match(std::span<const Item> items) const {
         model.fuse(images, nullptr).embedding * model.fuse(nullptr, texts).embedding, -1);  // [B]
     return at::stack({model.match(model.fuse(images, texts)), cosine}, 1);  // [B, 2]
   };
-  return serve<Match>({*model_, limits_, *workers_}, items, {}, head, [](Outcome outcome) {
+  return serve<Match>({*model_, limits_, *workers_}, items, {}, head, [](Outcome& outcome) {
     const float logit = outcome.values[0];
     return Match{1 / (1 + std::exp(-logit)), logit, outcome.values[1], outcome.provenance};
   });

@@ -65,8 +65,8 @@ nn::Pooling pooling_of(const core::JsonConfig& config) {
     if (!key.starts_with("pooling_mode_") || !config.boolean_or(key, false)) continue;
     ++count;
     modes_on += " " + key;
-    const auto mode =
-        std::find_if(kModes.begin(), kModes.end(), [&](const Mode& m) { return m.key == key; });
+    const auto mode = std::find_if(kModes.begin(), kModes.end(),
+                                   [&name = key](const Mode& m) { return m.key == name; });
     if (mode != kModes.end()) found = &*mode;
   }
   if (count != 1 || found == nullptr) {

@@ -23,7 +23,7 @@ class Result {
     if (!ok()) throw error();
     return *std::get_if<0>(&state_);
   }
-  T&& value() && {
+  T value() && {  // by value: a reference into a temporary Result would dangle
     if (!ok()) throw error();
     return std::move(*std::get_if<0>(&state_));
   }

@@ -43,7 +43,7 @@ BIFOCAL_EXPORT std::span<const ErrorTraits> all_error_traits() noexcept;
 // Copyable and immutable; thread-safe to read.
 class BIFOCAL_EXPORT Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, std::string message, std::string detail = {});
+  Error(ErrorCode code, const std::string& message, std::string detail = {});
 
   ErrorCode code() const noexcept { return code_; }
   std::string message() const { return what(); }
