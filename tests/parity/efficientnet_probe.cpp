@@ -1,6 +1,7 @@
 // efficientnet_probe <checkpoint directory> <pixels.safetensors> <out.safetensors>
-// Runs the trainable module and the compiled one on "pixels" [B, 3, H, W] and writes "tokens",
-// "pooled", "logits" of each, the compiled ones prefixed by "compiled.".
+// Runs the trainable module and the compiled one on each tensor [B, 3, H, W] of the second file and
+// writes "module.<name>.tokens", ".pooled" and, where there is a classifier, ".logits"; and the
+// same under "compiled.".
 
 #include <c10/core/InferenceMode.h>
 
@@ -19,9 +20,9 @@ template <typename Network>
 void run(const Network& network, bool has_classes, const at::Tensor& pixels,
          const std::string& prefix, bifocal::nn::StateDict& results) {
   const bifocal::vision::VisionOutput output = network.forward_features(pixels);
-  results[prefix + "tokens"] = output.tokens;
-  results[prefix + "pooled"] = output.pooled;
-  if (has_classes) results[prefix + "logits"] = network.classify(output.pooled);
+  results[prefix + ".tokens"] = output.tokens;
+  results[prefix + ".pooled"] = output.pooled;
+  if (has_classes) results[prefix + ".logits"] = network.classify(output.pooled);
 }
 
 }  // namespace
@@ -30,12 +31,14 @@ int main(int argc, char** argv) try {
   if (argc != 4) return 2;
   const c10::InferenceMode guard;
   const auto module = bifocal::vision::load_efficientnet(argv[1]);
+  const auto compiled = module->compile(bifocal::nn::Precision::kFp32);
   const bool has_classes = module->config().num_classes > 0;
-  const at::Tensor pixels =
-      bifocal::nn::read_state_dict(bifocal::core::Safetensors::open(argv[2])).at("pixels");
   bifocal::nn::StateDict results;
-  run(*module, has_classes, pixels, "", results);
-  run(module->compile(bifocal::nn::Precision::kFp32), has_classes, pixels, "compiled.", results);
+  for (const auto& [name, pixels] :
+       bifocal::nn::read_state_dict(bifocal::core::Safetensors::open(argv[2]))) {
+    run(*module, has_classes, pixels, "module." + name, results);
+    run(compiled, has_classes, pixels, "compiled." + name, results);
+  }
   bifocal::nn::write_state_dict(argv[3], results, bifocal::core::DType::kF32);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "efficientnet_probe: %s\n", error.what());
