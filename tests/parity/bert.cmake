@@ -1,0 +1,1 @@
+bifocal_probe(bert LINKS bifocal_text)

@@ -1,0 +1,1 @@
+bifocal_probe(fusion LINKS bifocal_fusion)

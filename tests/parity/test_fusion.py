@@ -1,0 +1,251 @@
+"""The fusion layer and the encoder layer against PyTorch's functions, from their definitions."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+TOLERANCE = 1e-4
+
+
+class Definition:
+    """docs/fusion.md, step by step, one item at a time: no batch, no mask, no shared code."""
+
+    def __init__(self, config: dict, weights: dict[str, torch.Tensor]):
+        self.config, self.weights = config, weights
+
+    def linear(self, name, x):
+        return F.linear(x, self.weights[name + ".weight"], self.weights[name + ".bias"])
+
+    def norm(self, name, x):
+        weight, bias = self.weights[name + ".weight"], self.weights[name + ".bias"]
+        return F.layer_norm(x, x.shape[-1:], weight, bias, self.config["layer_norm_eps"])
+
+    def projection(self, name, x):
+        return self.linear(name + ".dense", self.norm(name + ".norm", x))
+
+    def mlp(self, name, x):
+        return self.linear(name + ".fc2", F.gelu(self.linear(name + ".fc1", x)))
+
+    def attention(self, name, x):
+        q, k, v = self.linear(name + ".qkv", x).chunk(3, dim=-1)
+        count = self.config["num_attention_heads"]
+        heads = []
+        for q_h, k_h, v_h in zip(*(t.chunk(count, -1) for t in (q, k, v)), strict=True):
+            scores = q_h @ k_h.T / math.sqrt(q_h.shape[-1])
+            heads.append(F.softmax(scores, dim=-1) @ v_h)
+        return self.linear(name + ".out", torch.cat(heads, -1))
+
+    def layer(self, name, x):
+        if self.config["norm"] == "pre":
+            x = x + self.attention(name + ".attention", self.norm(name + ".attention_norm", x))
+            return x + self.mlp(name + ".mlp", self.norm(name + ".mlp_norm", x))
+        x = self.norm(name + ".attention_norm", x + self.attention(name + ".attention", x))
+        return self.norm(name + ".mlp_norm", x + self.mlp(name + ".mlp", x))
+
+    def position(self, height, width):
+        rows, columns = self.config["grid_height"], self.config["grid_width"]
+        grid = self.weights["vision_position"].reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
+        return grid.permute(0, 2, 3, 1).reshape(height * width, -1)
+
+    def __call__(self, vision=None, grid=None, text=None) -> dict[str, torch.Tensor]:
+        """vision [h * w, C], text [L, H] without padding."""
+        w = self.weights
+        sequence = [w["fusion_token"].unsqueeze(0)]
+        if vision is not None:
+            tokens = self.projection("vision_projection", vision)
+            sequence.append(tokens + self.position(*grid) + w["vision_type"])
+        if text is not None:
+            sequence.append(self.projection("text_projection", text) + w["text_type"])
+        x = torch.cat(sequence)
+        for i in range(self.config["num_hidden_layers"]):
+            x = self.layer(f"layers.{i}", x)
+        c = x[0] if self.config["norm"] == "post" else self.norm("final_norm", x[0])
+        own = F.normalize(self.linear("embedding_head", c), dim=-1)
+        result = {"context": c, "embedding": own}
+        features = c
+        if self.config["skip"]:
+            mode = 2 if text is not None and vision is not None else (0 if text is None else 1)
+            if vision is not None:
+                pooled = self.projection("pooled_vision", vision.mean(0))
+                result["vision"] = skip = F.normalize(pooled, dim=-1)
+            if text is not None:
+                pooled = self.projection("pooled_text", text.mean(0))
+                result["text"] = skip = F.normalize(pooled, dim=-1)
+            if mode == 2:
+                b_v, b_t = result["vision"], result["text"]
+                skip = (w["pooled_mix"][0] * b_v + w["pooled_mix"][1] * b_t) / math.sqrt(2)
+                features = torch.cat([c, 30 * b_v * b_t, 20 * (b_v - b_t).abs()])
+            result["embedding"] = F.normalize(skip + w["residual_gain"][mode] * own, dim=-1)
+        if vision is not None and text is not None:
+            result["match"] = self.mlp("match_head", features).squeeze(-1)
+        for i, label_set in enumerate(self.config["label_sets"]):
+            result[f"class.{i}"] = self.linear("class_heads." + label_set["name"], c)
+        return result
+
+
+def random_weights(config: dict) -> dict[str, torch.Tensor]:
+    d, e, skip = config["hidden_size"], config["embedding_size"], config["skip"]
+    channels, text = config["vision_channels"], config["text_hidden_size"]
+    weights: dict[str, torch.Tensor] = {}
+
+    def linear(name, n_in, n_out):
+        weights[name + ".weight"] = torch.randn(n_out, n_in) / math.sqrt(n_in)
+        weights[name + ".bias"] = 0.3 * torch.randn(n_out)
+
+    def norm(name, size):
+        weights[name + ".weight"] = 1 + 0.3 * torch.randn(size)
+        weights[name + ".bias"] = 0.3 * torch.randn(size)
+
+    def projection(name, n_in, n_out):
+        norm(name + ".norm", n_in)
+        linear(name + ".dense", n_in, n_out)
+
+    projection("vision_projection", channels, d)
+    projection("text_projection", text, d)
+    for name in ("fusion_token", "vision_type", "text_type"):
+        weights[name] = torch.randn(d)
+    weights["vision_position"] = torch.randn(config["grid_height"] * config["grid_width"], d)
+    for i in range(config["num_hidden_layers"]):
+        linear(f"layers.{i}.attention.qkv", d, 3 * d)
+        linear(f"layers.{i}.attention.out", d, d)
+        norm(f"layers.{i}.attention_norm", d)
+        linear(f"layers.{i}.mlp.fc1", d, config["intermediate_size"])
+        linear(f"layers.{i}.mlp.fc2", config["intermediate_size"], d)
+        norm(f"layers.{i}.mlp_norm", d)
+    if config["norm"] == "pre":
+        norm("final_norm", d)
+    linear("embedding_head", d, e)
+    linear("match_head.fc1", d + (2 * e if skip else 0), d)
+    linear("match_head.fc2", d, 1)
+    for label_set in config["label_sets"]:
+        linear("class_heads." + label_set["name"], d, len(label_set["labels"]))
+    if skip:
+        projection("pooled_vision", channels, e)
+        projection("pooled_text", text, e)
+        weights["pooled_mix"] = 1 + 0.3 * torch.randn(2)
+        weights["residual_gain"] = 0.5 + 0.3 * torch.randn(3)
+    weights["logit_scale"] = torch.tensor(2.5)
+    return weights
+
+
+SIZES = {
+    "small": dict(hidden_size=32, num_attention_heads=4, num_hidden_layers=2, intermediate_size=48,
+                  vision_channels=20, text_hidden_size=24, grid_height=3, grid_width=4),
+    "deep": dict(hidden_size=21, num_attention_heads=3, num_hidden_layers=4, intermediate_size=30,
+                 vision_channels=17, text_hidden_size=11, grid_height=2, grid_width=2),
+    "one_layer": dict(hidden_size=16, num_attention_heads=1, num_hidden_layers=1,
+                      intermediate_size=64, vision_channels=40, text_hidden_size=16,
+                      grid_height=7, grid_width=7),
+    "reference": dict(hidden_size=256, num_attention_heads=8, num_hidden_layers=2,
+                      intermediate_size=512, vision_channels=1280, text_hidden_size=384,
+                      grid_height=7, grid_width=7),
+}  # fmt: skip
+GRIDS = {"small": (3, 4), "deep": (5, 3), "one_layer": (4, 9), "reference": (7, 7)}
+LENGTHS = [5, 1, 9]
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, what: str) -> None:
+    error = (found - expected).abs().max() / expected.abs().max()
+    assert error <= TOLERANCE, f"{what}: {error:.2e}"
+
+
+@pytest.mark.parametrize("side", ["both", "image", "text"])
+@pytest.mark.parametrize("skip", [True, False], ids=["skip", "no_skip"])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("size", SIZES)
+def test_fusion(size, norm, skip, side, run_probe, tmp_path):
+    torch.manual_seed(sum(map(ord, size + norm + side)) + skip)
+    config = SIZES[size] | dict(
+        norm=norm,
+        skip=skip,
+        layer_norm_eps=1e-5,
+        embedding_size=2 * SIZES[size]["hidden_size"] if skip else SIZES[size]["hidden_size"],
+        label_sets=[{"name": "kind", "labels": ["a", "b", "c"]}],
+    )
+    weights = random_weights(config)
+    grid = GRIDS[size]
+    vision = torch.randn(len(LENGTHS), grid[0] * grid[1], config["vision_channels"])
+    texts = [torch.randn(n, config["text_hidden_size"]) for n in LENGTHS]
+    inputs = {}
+    if side != "text":
+        inputs |= {"vision_tokens": vision, "vision_pooled": vision.mean(1)}
+        inputs["grid"] = torch.tensor(grid)
+    if side != "image":
+        padded = 50 * torch.randn(len(LENGTHS), max(LENGTHS), config["text_hidden_size"])
+        for i, text in enumerate(texts):
+            padded[i, : len(text)] = text
+        inputs |= {
+            "text_tokens": padded,
+            "text_pooled": torch.stack([text.mean(0) for text in texts]),
+            "text_valid": torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS).unsqueeze(1),
+        }
+    found = probe(run_probe, "fusion", tmp_path, config, weights, inputs)
+    definition = Definition(config, weights)
+    expected = [
+        definition(
+            vision=vision[i] if side != "text" else None,
+            grid=grid,
+            text=texts[i] if side != "image" else None,
+        )
+        for i in range(len(LENGTHS))
+    ]
+    assert {k for k in found if not k.startswith("compiled.")} == set(expected[0])
+    for key in expected[0]:
+        together = torch.stack([item[key] for item in expected])
+        for form in ("", "compiled."):
+            assert_close(found[form + key], together, form + key)
+
+
+def probe(run_probe, what, directory, config, weights, inputs) -> dict[str, torch.Tensor]:
+    (directory / "config.json").write_text(json.dumps(config))
+    save_file({k: v.contiguous() for k, v in weights.items()}, directory / "weights.safetensors")
+    save_file({k: v.contiguous() for k, v in inputs.items()}, directory / "in.safetensors")
+    names = ("config.json", "weights.safetensors", "in.safetensors", "out.safetensors")
+    run_probe("fusion", what, *(directory / name for name in names))
+    return load_file(directory / "out.safetensors")
+
+
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "full"])
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_encoder_layer_is_that_of_pytorch(norm, activation, padded, run_probe, tmp_path):
+    torch.manual_seed(11)
+    d, heads, hidden = 36, 3, 50
+    layer = torch.nn.TransformerEncoderLayer(
+        d, heads, hidden, dropout=0.0, activation=activation, layer_norm_eps=1e-6,
+        batch_first=True, norm_first=norm == "pre",
+    )  # fmt: skip
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            one = 1.0 if name.startswith("norm") and name.endswith("weight") else 0.0
+            size = 1.5 / parameter.shape[-1] ** 0.5 if parameter.dim() == 2 else 0.3
+            parameter.copy_(torch.randn_like(parameter) * size + one)
+    theirs = {k: v.detach() for k, v in layer.named_parameters()}
+    names = {
+        "attention.qkv.weight": "self_attn.in_proj_weight",
+        "attention.qkv.bias": "self_attn.in_proj_bias",
+        "attention.out.weight": "self_attn.out_proj.weight",
+        "attention.out.bias": "self_attn.out_proj.bias",
+    } | {
+        f"{ours}.{part}": f"{pytorch}.{part}"
+        for ours, pytorch in (("mlp.fc1", "linear1"), ("mlp.fc2", "linear2"),
+                              ("attention_norm", "norm1"), ("mlp_norm", "norm2"))
+        for part in ("weight", "bias")
+    }  # fmt: skip
+    x = torch.randn(4, 10, d)
+    valid = torch.arange(10) < torch.tensor([10, 1, 4, 7]).unsqueeze(1)
+    inputs = {"x": x} | ({"valid": valid} if padded else {})
+    config = dict(hidden_size=d, num_attention_heads=heads, intermediate_size=hidden,
+                  layer_norm_eps=1e-6, norm=norm, activation=activation)  # fmt: skip
+    weights = {ours: theirs[pytorch] for ours, pytorch in names.items()}
+    found = probe(run_probe, "layer", tmp_path, config, weights, inputs)
+    expected = layer(x, src_key_padding_mask=~valid if padded else None).detach()
+    for form in ("", "compiled."):
+        all_positions = valid if padded else torch.ones_like(valid)
+        assert_close(found[form + "all"][all_positions], expected[all_positions], form + "all")
+        assert_close(found[form + "first"], expected[:, :1], form + "first")
