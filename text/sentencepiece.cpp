@@ -116,9 +116,18 @@ std::string SentencePieceTokenizer::decode(std::span<const std::int64_t> ids,
   if (offset_ == 0) {
     std::vector<int> model_ids;
     for (const std::int64_t id : ids) model_ids.push_back(static_cast<int>(require_model_id(id)));
-    std::string text;
-    if (const auto status = processor_->Decode(model_ids, &text); !status.ok())
-      throw Error(ErrorCode::kInternal, "libsentencepiece could not decode", status.ToString());
+    std::string text, refusal;
+    try {
+      const auto status = processor_->Decode(model_ids, &text);
+      if (!status.ok()) refusal = status.ToString();
+    } catch (const std::exception& failure) {
+      refusal = failure.what();
+    }
+    if (!refusal.empty())
+      throw Error(
+          ErrorCode::kInvalidBundle,
+          "the SentencePiece model cannot decode these ids; take the publisher's file again",
+          refusal);
     return text;
   }
   std::string text;
