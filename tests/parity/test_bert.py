@@ -18,7 +18,7 @@ MODELS = {
     "one_head": lambda: BertModel(BertConfig(**TINY | dict(num_attention_heads=1))),
     "relu": lambda: BertModel(BertConfig(**TINY | dict(hidden_act="relu", type_vocab_size=3))),
     "gelu_new": lambda: BertModel(BertConfig(**TINY | dict(hidden_act="gelu_new"))),
-    "silu_eps": lambda: BertModel(BertConfig(**TINY | dict(hidden_act="silu", layer_norm_eps=1e-3))),
+    "silu": lambda: BertModel(BertConfig(**TINY | dict(hidden_act="silu", layer_norm_eps=1e-3))),
     "without_pooler": lambda: BertModel(BertConfig(**TINY), add_pooling_layer=False),
     "xlm_roberta": lambda: XLMRobertaModel(
         XLMRobertaConfig(**TINY | dict(type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1))
