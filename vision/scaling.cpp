@@ -276,6 +276,7 @@ std::int64_t squeezed_channels(std::int64_t in_channels, double se_ratio) {
 
 std::vector<std::string_view> efficientnet_names() {
   std::vector<std::string_view> names;
+  names.reserve(kVariants.size());
   for (const Variant& variant : kVariants) names.push_back(variant.name);
   return names;
 }
