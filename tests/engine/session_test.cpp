@@ -41,7 +41,7 @@ class SessionTest : public ::testing::Test {
     static constexpr const char* kWords[] = {"a", "red", "dog", "cat", "runs", "house", "zebra"};
     Item item;
     const auto sides = 1 + random() % 3;
-    if (sides & 1) item.image = encoded_picture(random());
+    if (sides & 1) item.image = encoded_picture(static_cast<std::uint32_t>(random()));
     if (sides & 2) {
       std::string text;
       for (auto words = 1 + random() % 30; words > 0; --words)

@@ -52,7 +52,8 @@ TEST(Bundle, SaysWhatItWasMadeOf) {
 TEST(Bundle, TheSameSeedGivesTheSameWeights) {
   const TemporaryDirectory first, second;
   const auto digest = [](const std::filesystem::path& path) {
-    for (const BundleFile& file : Bundle::open(path).files())
+    const Bundle bundle = Bundle::open(path);
+    for (const BundleFile& file : bundle.files())
       if (file.path == "fusion/model.safetensors") return file.sha256;
     return std::string();
   };

@@ -1,7 +1,5 @@
 #include "tiny_bundle.h"
 
-#include <ATen/ops/rand.h>
-#include <c10/core/InferenceMode.h>
 #include <torch/utils.h>
 
 #include <string>
@@ -13,6 +11,7 @@
 #include "text/bert_checkpoint.h"
 #include "vision/efficientnet.h"
 #include "vision/efficientnet_checkpoint.h"
+#include "vision/preprocess.h"
 
 namespace bifocal::testing {
 namespace {
