@@ -1,0 +1,55 @@
+#include "model_options.h"
+
+#include <limits>
+#include <string>
+
+#include "default_bundle.h"
+
+namespace bifocal::cli {
+
+void add_model_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--model", options.bundle, "The bundle to use (default: see `bifocal --help`)")
+      ->type_name("DIR")
+      ->group("Model");
+}
+
+void add_thread_option(CLI::App& app, ModelOptions& options) {
+  app.add_option_function<int>(
+         "--threads",
+         [&options](int threads) {
+           if (threads < 0 || threads > 1024)
+             throw CLI::ValidationError("--threads", "must be from 0 (all cores) to 1024");
+           options.load.threads = threads;
+         },
+         "Worker threads; 0: one for each core")
+      ->type_name("N")
+      ->default_str("0")
+      ->group("Model");
+}
+
+void add_limit_options(CLI::App& app, ModelOptions& options) {
+  const auto add = [&app]<typename T>(const char* name, T& limit, const char* description) {
+    app.add_option_function<std::int64_t>(
+           name,
+           [name, &limit](std::int64_t value) {
+             if (value < 1) throw CLI::ValidationError(name, "must be at least 1");
+             limit = static_cast<T>(value);
+           },
+           description)
+        ->type_name("N")
+        ->default_str(std::to_string(limit))
+        ->group("Limits");
+  };
+  add("--max-pixels", options.load.max_image_pixels, "Refuse images with more pixels");
+  add("--max-bytes", options.load.max_image_bytes, "Refuse encoded images with more bytes");
+}
+
+std::filesystem::path bundle_path(const ModelOptions& options) {
+  return options.bundle.empty() ? find_default_bundle() : options.bundle;
+}
+
+Model load_model(const ModelOptions& options) {
+  return Model::load(bundle_path(options), options.load);
+}
+
+}  // namespace bifocal::cli
