@@ -131,8 +131,8 @@ FusionConfig fusion_preset(std::string_view name) {
     config.skip = false;
     return config;
   }
-  throw Error(ErrorCode::kNotFound, "There is no fusion preset \"" + std::string(name) +
-                                        "\"; there are fusion-small and fusion-base");
+  throw Error(ErrorCode::kInvalidArgument, "There is no fusion preset \"" + std::string(name) +
+                                               "\"; there are fusion-small and fusion-base");
 }
 
 FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int64_t text_tokens) {

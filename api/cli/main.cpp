@@ -43,6 +43,7 @@ int parse_and_run(int argc, char** argv, bool& debug) {
   root.set_version_flag("--version", kVersion, "Print the version and exit");
   root.add_flag("--debug", debug, "Add the details of an error, for a bug report");
   root.fallthrough();
+  root.require_subcommand(0, 1);
   const std::vector<Command> commands = {add_embed(root),     add_classify(root), add_match(root),
                                          add_tokenize(root),  add_inspect(root),  add_bundle(root),
                                          add_completion(root)};
