@@ -89,6 +89,7 @@ int run_records(const RunOptions& options,
       std::vector<Record> records = reader.next_chunk();
       if (records.empty()) break;
       std::vector<nlohmann::json> ids;
+      ids.reserve(records.size());
       for (const Record& record : records) ids.push_back(record.id);
       const auto results = serve_records<T>(std::move(records), service.serve);
       for (std::size_t i = 0; i < results.size(); ++i) {

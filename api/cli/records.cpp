@@ -22,8 +22,8 @@ constexpr std::size_t kLineAllowance = std::size_t{1} << 20;
 
 constexpr std::array<std::string_view, 3> kKeys{"id", "image", "text"};
 
-[[noreturn]] void invalid(std::string message, std::string detail = {}) {
-  throw Error(ErrorCode::kInvalidItem, std::move(message), std::move(detail));
+[[noreturn]] void invalid(const std::string& message, std::string detail = {}) {
+  throw Error(ErrorCode::kInvalidItem, message, std::move(detail));
 }
 
 std::optional<std::string> string_or_absent(const nlohmann::json& record, const char* key) {
