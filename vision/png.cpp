@@ -21,7 +21,8 @@ namespace {
 
 // Once the last row is whole, libpng inflates what is left of the stream to find its end, and a
 // file within the limit on bytes could hold minutes of that. A sound file has a few bytes there;
-// this is what one may still read, beyond one row, before it is refused.
+// this is what one may still read, beyond one row as stored (at 16 bits twice the row of output),
+// before it is refused.
 constexpr std::size_t kTailBytes = 64 * 1024;
 
 class PngReader {
@@ -69,7 +70,7 @@ class PngReader {
         [this, width, height, channels, keep_all, rgb = image.pixels.data(), kept = rgba.data()] {
           for (int pass = 0; pass < passes_; ++pass)
             for (std::size_t y = 0; y < height; ++y) {
-              if (pass == passes_ - 1 && y == height - 1) tail_ = channels * width + kTailBytes;
+              if (pass == passes_ - 1 && y == height - 1) tail_ = stored_row_bytes_ + kTailBytes;
               std::uint8_t* const out = rgb + 3 * width * y;
               std::uint8_t* const row = channels == 3 ? out : kept + (keep_all ? 4 * width * y : 0);
               png_read_row(png_, row, nullptr);
@@ -106,6 +107,7 @@ class PngReader {
   }
 
   void set_transforms() {
+    stored_row_bytes_ = png_get_rowbytes(png_, info_);
     png_set_expand(png_);    // palettes, 1 to 4 bits, tRNS
     png_set_strip_16(png_);  // the high byte
     png_set_gray_to_rgb(png_);
@@ -142,6 +144,7 @@ class PngReader {
   std::span<const std::byte> encoded_;
   std::size_t position_ = 0;
   std::size_t tail_ = encoded_.size();  // what may still be read
+  std::size_t stored_row_bytes_ = 0;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
   int passes_ = 1;

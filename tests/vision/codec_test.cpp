@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -177,6 +178,23 @@ TEST(Codec, SixteenBitsKeepTheHighByte) {
   const Samples deep{0x12, 0xFF, 0x80, 0x00, 0xFF, 0xFF, 0x00, 0xFF, 0x7F, 0x80, 0x01, 0x02};
   EXPECT_EQ(decode(testing::encode_png(deep, 2, 1, {.bit_depth = 16})).pixels,
             (Samples{0x12, 0x80, 0xFF, 0x00, 0x7F, 0x01}));
+}
+
+// A row as stored may be twice the row of output, and noise does not compress.
+TEST(Codec, WideRowsOfSixteenBitNoiseAreRead) {
+  constexpr std::size_t width = 60'000, height = 2;
+  std::mt19937 random(5);
+  for (const std::size_t channels : {std::size_t{3}, std::size_t{4}}) {
+    Samples rows(2 * width * height * channels);
+    for (std::uint8_t& value : rows) value = static_cast<std::uint8_t>(random());
+    const int color = channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_RGBA;
+    const Image image =
+        decode(testing::encode_png(rows, width, height, {.color_type = color, .bit_depth = 16}));
+    ASSERT_EQ(image.pixels.size(), 3 * width * height);
+    if (channels == 4) continue;  // composited
+    for (std::size_t i = 0; i < image.pixels.size(); ++i)
+      ASSERT_EQ(image.pixels[i], rows[2 * i]) << i;
+  }
 }
 
 TEST(Codec, PalettesAndTheirAlphaAreExpanded) {
