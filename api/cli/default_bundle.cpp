@@ -34,7 +34,7 @@ fs::path find_default_bundle() {
 
   if (const fs::path here = program_directory(); !here.empty()) {
     for (const char* place : {"bundles/default", "share/bifocal/bundles/default"}) {
-      const fs::path directory = here.parent_path() / place;
+      fs::path directory = here.parent_path() / place;
       if (found(directory)) return directory;
     }
   }
