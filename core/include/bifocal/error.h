@@ -1,6 +1,8 @@
 #pragma once
 // The one error type of Bifocal. Installed with the public headers: standard library only.
 
+#include <chrono>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -23,6 +25,19 @@ enum class ErrorCode {
   kUnsupported,       // well formed, but this build or this bundle cannot do it
   kIo,                // the operating system refused to read or write
   kNumerical,         // NaN or infinity where a number should be
+  kUnauthenticated,   // no API key, or one that is not known
+  kForbidden,         // understood, and refused by a setting
+  kMethodNotAllowed,  // the path exists, this method on it does not
+  kUnsupportedMedia,  // a body of a content type or encoding that is not read
+  kTooLarge,          // a request, or a part of it, beyond a limit
+  kHeadersTooLarge,   // the same, of its header
+  kRequestTimeout,    // the request arrived too slowly
+  kRateLimited,       // more requests than this key may make
+  kOverloaded,        // the wait would be too long: refused before any work
+  kDeadlineExceeded,  // the caller's deadline passed before the work was done
+  kCancelled,         // the caller went away, or called it off
+  kUnavailable,       // starting up or shutting down
+  kFetchFailed,       // an image could not be fetched from its URL
   kInternal,          // a bug of ours
 };
 
@@ -52,9 +67,14 @@ class BIFOCAL_EXPORT Error : public std::runtime_error {
   // The same error, with "context: " before its message: how a reader names its file or field.
   Error within(std::string_view context) const;
 
+  // After how long the same request is likely to succeed, where that is known.
+  Error retried_after(std::chrono::milliseconds wait) const;
+  std::optional<std::chrono::milliseconds> retry_after() const noexcept { return retry_after_; }
+
  private:
   ErrorCode code_;
   std::string detail_;
+  std::optional<std::chrono::milliseconds> retry_after_;
 };
 
 }  // namespace bifocal
