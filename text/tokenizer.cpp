@@ -154,15 +154,41 @@ std::size_t Tokenizer::special_count(bool is_pair, const EncodeOptions& options)
          (is_pair ? specials().between.size() : 0);
 }
 
-Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+Encoding Tokenizer::encode_pieces(std::span<const Piece> pieces,
+                                  const EncodeOptions& options) const {
   const std::size_t room = room_for_pieces(options.max_tokens, special_count(false, options));
-  require_utf8(text);
-  const std::vector<Piece> pieces = split(text);
   const std::size_t kept = std::min(pieces.size(), room);
-  Encoding encoding =
-      assemble(std::span(pieces).first(kept), {}, false, options.add_special_tokens);
+  Encoding encoding = assemble(options.keep_end ? pieces.last(kept) : pieces.first(kept), {}, false,
+                               options.add_special_tokens);
   encoding.cut_tokens = static_cast<std::int64_t>(pieces.size() - kept);
   return encoding;
+}
+
+Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  require_utf8(text);
+  return encode_pieces(split(text), options);
+}
+
+Encoding Tokenizer::encode_ids(std::span<const std::int64_t> ids,
+                               const EncodeOptions& options) const {
+  const auto is = [](std::span<const std::int64_t> part, const std::vector<std::int64_t>& whole) {
+    return std::equal(part.begin(), part.end(), whole.begin(), whole.end());
+  };
+  const SpecialTokens& around = specials();
+  const std::size_t outer = around.first.size() + around.last.size();
+  if (ids.size() >= outer && is(ids.first(around.first.size()), around.first) &&
+      is(ids.last(around.last.size()), around.last))
+    ids = ids.subspan(around.first.size(), ids.size() - outer);
+  std::vector<Piece> pieces;
+  pieces.reserve(ids.size());
+  for (const std::int64_t id : ids) {
+    if (id < 0 || id >= vocab_size())
+      throw Error(ErrorCode::kInvalidArgument, "there is no token " + std::to_string(id) +
+                                                   "; this vocabulary has 0 to " +
+                                                   std::to_string(vocab_size() - 1));
+    pieces.push_back({id, {}});
+  }
+  return encode_pieces(pieces, options);
 }
 
 Encoding Tokenizer::encode_pair(std::string_view first, std::string_view second,

@@ -65,6 +65,35 @@ TEST_F(TokenizerTest, TruncationKeepsTheStartAndCountsTheRest) {
     }
 }
 
+TEST_F(TokenizerTest, KeepingTheEndDropsFromTheStart) {
+  write("vocab.txt", kVocabulary);
+  const auto tokenizer = load();
+  const Encoding cut = tokenizer->encode("a b c a b", {.max_tokens = 4, .keep_end = true});
+  EXPECT_THAT(cut.ids, ElementsAre(2, 5, 6, 3));
+  EXPECT_EQ(cut.cut_tokens, 3);
+  EXPECT_EQ(cut.spans[1].begin, 6u);
+}
+
+TEST_F(TokenizerTest, IdsGiveWhatTheirTextGaveWithAndWithoutTheSpecials) {
+  write("vocab.txt", kVocabulary);
+  const auto tokenizer = load();
+  for (const std::size_t count : {0u, 1u, 5u, 9u})
+    for (const std::size_t room : {2u, 3u, 7u, 20u}) {
+      const EncodeOptions options{.max_tokens = room};
+      const Encoding expected = tokenizer->encode(letters(count), options);
+      for (const bool with_specials : {true, false}) {
+        const auto ids =
+            tokenizer->encode(letters(count), {.add_special_tokens = with_specials}).ids;
+        const Encoding encoding = tokenizer->encode_ids(ids, options);
+        EXPECT_EQ(encoding.ids, expected.ids);
+        EXPECT_EQ(encoding.special, expected.special);
+        EXPECT_EQ(encoding.cut_tokens, expected.cut_tokens);
+      }
+    }
+  EXPECT_THROW(tokenizer->encode_ids(std::vector<std::int64_t>{8}), Error);
+  EXPECT_THROW(tokenizer->encode_ids(std::vector<std::int64_t>{-1}), Error);
+}
+
 TEST_F(TokenizerTest, PairsGiveFromTheLongerFirst) {
   write("vocab.txt", kVocabulary);
   const auto tokenizer = load();

@@ -26,6 +26,7 @@ struct Encoding {
 struct EncodeOptions {
   std::size_t max_tokens = 0;  // special ones included; 0: no limit
   bool add_special_tokens = true;
+  bool keep_end = false;  // of a text that is too long, keep the end instead of the beginning
 };
 
 // The specials around one text and between two: BERT's {cls}, {sep}, {sep}; XLM-R's
@@ -43,6 +44,10 @@ class Tokenizer {
   // Each throws Error: kInvalidText where a text is not UTF-8, saying at which byte;
   // kInvalidArgument where max_tokens is less than the special tokens alone.
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // What encode() would have given for the text that these ids were made from: special tokens that
+  // already stand around them are not doubled, and spans are {0, 0}. Throws
+  // Error(kInvalidArgument) for an id that is none.
+  Encoding encode_ids(std::span<const std::int64_t> ids, const EncodeOptions& options = {}) const;
   // [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s>. Truncates the longer side first.
   Encoding encode_pair(std::string_view first, std::string_view second,
                        const EncodeOptions& options = {}) const;
@@ -69,6 +74,7 @@ class Tokenizer {
  private:
   Encoding assemble(std::span<const Piece> first, std::span<const Piece> second, bool is_pair,
                     bool add_special_tokens) const;
+  Encoding encode_pieces(std::span<const Piece> pieces, const EncodeOptions& options) const;
   std::size_t special_count(bool is_pair, const EncodeOptions& options) const noexcept;
 };
 
