@@ -1,71 +1,19 @@
 #include "engine/session.h"
 
-#include <ATen/ops/stack.h>
-#include <ATen/ops/sum.h>
-
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <exception>
+#include <future>
 #include <numeric>
-#include <string>
 #include <utility>
 
 #include "bifocal/error.h"
-#include "engine/forward.h"
-#include "engine/item_preparation.h"
+#include "engine/model_info.h"
+#include "models/bundle.h"
+#include "text/tokenizer.h"
 
 namespace bifocal::engine {
 namespace {
-
-// Items decoded at a time: bounds memory (0.6 MB a picture at 224) however long the span is.
-constexpr std::size_t kChunk = 128;
-
-Result<PreparedItem> prepare_safely(const Item& item, const EmbedOptions& options,
-                                    const models::FusionModel& model,
-                                    const vision::DecodeLimits& limits) {
-  try {
-    return prepare_item(item, options, model, limits);
-  } catch (const Error& error) {
-    return error;
-  } catch (const std::bad_alloc&) {
-    return Error(ErrorCode::kInternal, "there was not enough memory for this item");
-  } catch (const std::exception& unexpected) {
-    return Error(ErrorCode::kInternal, "the item could not be read; please report it",
-                 unexpected.what());
-  }
-}
-
-struct Serving {
-  const models::FusionModel& model;
-  const vision::DecodeLimits& limits;
-  WorkerPool& workers;
-};
-
-// prepare -> run -> finish for each item, a chunk at a time.
-template <typename T>
-std::vector<Result<T>> serve(const Serving& serving, std::span<const Item> items,
-                             const EmbedOptions& options, const Head& head,
-                             const std::function<T(Outcome&)>& finish) {
-  std::vector<Result<T>> results;
-  results.reserve(items.size());
-  for (std::size_t start = 0; start < items.size(); start += kChunk) {
-    const auto chunk = items.subspan(start, std::min(kChunk, items.size() - start));
-    std::vector<Result<PreparedItem>> prepared(
-        chunk.size(), Error(ErrorCode::kInternal, "the item was not prepared"));
-    serving.workers.for_each(chunk.size(), [&](std::size_t i) {
-      prepared[i] = prepare_safely(chunk[i], options, serving.model, serving.limits);
-    });
-    for (auto& outcome : run_forward(prepared, serving.model, head, serving.workers)) {
-      if (!outcome.ok()) {
-        results.emplace_back(outcome.error());
-        continue;
-      }
-      Outcome value = std::move(outcome).value();
-      results.emplace_back(finish(value));
-    }
-  }
-  return results;
-}
 
 // The mean of unit vectors is shorter than one.
 void normalise(std::vector<float>& vector) {
@@ -107,57 +55,189 @@ std::size_t find_label_set(const fusion::FusionConfig& config, const std::string
                            : "there is no label set \"" + name + "\"; this bundle has: " + known);
 }
 
+Embedding finish_embedding(Outcome outcome) {
+  // One window is a unit vector already, to the last bit.
+  if (outcome.provenance.windows > 1) normalise(outcome.values);
+  return {std::move(outcome.values), outcome.provenance};
+}
+
+Match finish_match(Outcome outcome) {
+  const float logit = outcome.values[0];
+  return {1 / (1 + std::exp(-logit)), logit, outcome.values[1], outcome.provenance};
+}
+
+std::function<Classification(Outcome)> finish_classification(const fusion::LabelSet& set,
+                                                             std::size_t top_k) {
+  return [set, top_k](Outcome outcome) {
+    return Classification{set.name, best_labels(outcome.values, set.labels, top_k),
+                          outcome.provenance};
+  };
+}
+
+EmbedOptions preparation_of(const ClassifyOptions& options) {
+  EmbedOptions preparation;
+  preparation.side = options.side;
+  return preparation;
+}
+
+template <typename T>
+std::vector<Result<T>> finish_all(std::vector<Result<Outcome>> outcomes,
+                                  const std::function<T(Outcome)>& finish) {
+  std::vector<Result<T>> results;
+  results.reserve(outcomes.size());
+  for (Result<Outcome>& outcome : outcomes) {
+    if (outcome.ok())
+      results.emplace_back(finish(std::move(outcome).value()));
+    else
+      results.emplace_back(outcome.error());
+  }
+  return results;
+}
+
+// 1 x 1 pixel, grey, as PNG (ISO/IEC 15948).
+constexpr std::array<unsigned char, 67> kGreyPixel{
+    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48,
+    0x44, 0x52, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00,
+    0x00, 0x3a, 0x7e, 0x9b, 0x55, 0x00, 0x00, 0x00, 0x0a, 0x49, 0x44, 0x41, 0x54, 0x78,
+    0xda, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81, 0xb8, 0x3a, 0x4e, 0x8a, 0x00,
+    0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82};
+
 }  // namespace
 
-Session::Session(std::shared_ptr<const models::FusionModel> model, int threads,
-                 const vision::DecodeLimits& limits)
-    : model_(std::move(model)), limits_(limits), workers_(std::make_unique<WorkerPool>(threads)) {}
+Session Session::open(const std::filesystem::path& path, const LoadOptions& options,
+                      std::shared_ptr<Engine> engine) {
+  const models::Bundle bundle = models::Bundle::open(path);
+  if (options.verify_checksums) bundle.verify_checksums();
+  auto model = models::FusionModel::load(bundle, nn::Precision::kFp32);
+  ModelInfo info = describe(bundle, *model);
+  return Session(std::move(model), std::move(info),
+                 {options.max_image_pixels, options.max_image_bytes}, std::move(engine));
+}
+
+Session::Session(std::shared_ptr<const models::FusionModel> model, ModelInfo info,
+                 const vision::DecodeLimits& limits, std::shared_ptr<Engine> engine)
+    : model_(std::move(model)),
+      info_(std::move(info)),
+      limits_(limits),
+      engine_(std::move(engine)) {}
+
+JobRequest Session::request(std::span<const Item> items, const Task& task,
+                            const EmbedOptions& options) const {
+  JobRequest request;
+  request.model = model_;
+  request.task = task;
+  request.options = options;
+  request.decode_limits = limits_;
+  request.items = items;
+  return request;
+}
+
+template <typename T>
+Ticket Session::submit(Items items, JobRequest request, const Call& call,
+                       std::function<T(Outcome)> finish, Done<T> done) const {
+  request.owner = std::move(items);
+  request.client = call.client;
+  request.deadline = call.deadline;
+  request.done = [finish = std::move(finish), done = std::move(done)](JobResult result) {
+    done({finish_all(std::move(result.outcomes), finish), result.times});
+  };
+  return engine_->submit(std::move(request), call.limits);
+}
+
+template <typename T>
+std::vector<Result<T>> Session::wait(JobRequest request,
+                                     const std::function<T(Outcome)>& finish) const {
+  std::promise<std::vector<Result<Outcome>>> promise;
+  request.done = [&promise](JobResult result) { promise.set_value(std::move(result.outcomes)); };
+  engine_->submit(std::move(request));
+  return finish_all(promise.get_future().get(), finish);
+}
 
 std::vector<Result<Embedding>> Session::embed(std::span<const Item> items,
                                               const EmbedOptions& options) const {
-  const Head head = [](const models::FusionModel& model, const vision::VisionOutput* images,
-                       const models::TextFeatures* texts) {
-    return model.fuse(images, texts).embedding;
-  };
-  return serve<Embedding>({*model_, limits_, *workers_}, items, options, head,
-                          [](Outcome& outcome) {
-                            // One window is a unit vector already, to the last bit.
-                            if (outcome.provenance.windows > 1) normalise(outcome.values);
-                            return Embedding{std::move(outcome.values), outcome.provenance};
-                          });
+  return wait<Embedding>(request(items, {Task::Kind::kEmbed}, options), finish_embedding);
 }
 
 std::vector<Result<Classification>> Session::classify(std::span<const Item> items,
                                                       const ClassifyOptions& options) const {
-  const std::size_t index = find_label_set(model_->fusion_config(), options.label_set);
-  const fusion::LabelSet& set = model_->fusion_config().label_sets[index];
-  const Head head = [index](const models::FusionModel& model, const vision::VisionOutput* images,
-                            const models::TextFeatures* texts) {
-    return model.classify(model.fuse(images, texts), index);
-  };
-  EmbedOptions preparation;
-  preparation.side = options.side;
-  return serve<Classification>(
-      {*model_, limits_, *workers_}, items, preparation, head, [&](Outcome& outcome) {
-        return Classification{set.name, best_labels(outcome.values, set.labels, options.top_k),
-                              outcome.provenance};
-      });
+  const std::size_t set = find_label_set(model_->fusion_config(), options.label_set);
+  return wait<Classification>(
+      request(items, {Task::Kind::kClassify, set}, preparation_of(options)),
+      finish_classification(model_->fusion_config().label_sets[set], options.top_k));
 }
 
 std::vector<Result<Match>> Session::match(std::span<const Item> items) const {
-  const Head head = [](const models::FusionModel& model, const vision::VisionOutput* images,
-                       const models::TextFeatures* texts) {
-    if (images == nullptr || texts == nullptr)
-      throw Error(ErrorCode::kInvalidItem,
-                  "needs both an image and a text: a match is between the two");
-    const at::Tensor cosine = at::sum(
-        model.fuse(images, nullptr).embedding * model.fuse(nullptr, texts).embedding, -1);  // [B]
-    return at::stack({model.match(model.fuse(images, texts)), cosine}, 1);  // [B, 2]
+  return wait<Match>(request(items, {Task::Kind::kMatch}, {}), finish_match);
+}
+
+Ticket Session::embed(Items items, const EmbedOptions& options, const Call& call,
+                      Done<Embedding> done) const {
+  JobRequest job = request(*items, {Task::Kind::kEmbed}, options);
+  return submit<Embedding>(std::move(items), std::move(job), call, finish_embedding,
+                           std::move(done));
+}
+
+Ticket Session::classify(Items items, const ClassifyOptions& options, const Call& call,
+                         Done<Classification> done) const {
+  const std::size_t set = find_label_set(model_->fusion_config(), options.label_set);
+  JobRequest job = request(*items, {Task::Kind::kClassify, set}, preparation_of(options));
+  return submit<Classification>(
+      std::move(items), std::move(job), call,
+      finish_classification(model_->fusion_config().label_sets[set], options.top_k),
+      std::move(done));
+}
+
+Ticket Session::match(Items items, const Call& call, Done<Match> done) const {
+  JobRequest job = request(*items, {Task::Kind::kMatch}, {});
+  return submit<Match>(std::move(items), std::move(job), call, finish_match, std::move(done));
+}
+
+Ticket Session::token_states(Items items, const EmbedOptions& options, const Call& call,
+                             Done<TokenStates> done) const {
+  EmbedOptions text_only = options;
+  text_only.side = Side::kText;
+  if (text_only.long_text == LongText::kWindows)
+    throw Error(ErrorCode::kInvalidArgument,
+                "the states of tokens are given for one window; truncate instead");
+  const auto hidden = static_cast<std::size_t>(model_->fusion_config().text_hidden_size);
+  const auto finish = [hidden](Outcome outcome) {
+    return TokenStates{std::move(outcome.values), hidden, outcome.provenance};
   };
-  return serve<Match>({*model_, limits_, *workers_}, items, {}, head, [](Outcome& outcome) {
-    const float logit = outcome.values[0];
-    return Match{1 / (1 + std::exp(-logit)), logit, outcome.values[1], outcome.provenance};
+  JobRequest job = request(*items, {Task::Kind::kTokenStates}, text_only);
+  return submit<TokenStates>(std::move(items), std::move(job), call, finish, std::move(done));
+}
+
+Tokenization Session::tokenize(std::string_view text, bool add_special_tokens,
+                               std::int64_t max_tokens) const {
+  const text::Tokenizer& tokenizer = model_->tokenizer();
+  const std::int64_t limit = max_tokens < 0    ? 0
+                             : max_tokens == 0 ? model_->max_tokens()
+                                               : std::min(max_tokens, model_->max_tokens());
+  const text::Encoding encoding =
+      tokenizer.encode(text, {static_cast<std::size_t>(limit), add_special_tokens});
+  Tokenization result;
+  result.cut_tokens = encoding.cut_tokens;
+  result.tokens.reserve(encoding.ids.size());
+  for (std::size_t i = 0; i < encoding.ids.size(); ++i)
+    result.tokens.push_back({encoding.ids[i], tokenizer.piece(encoding.ids[i]),
+                             encoding.spans[i].begin, encoding.spans[i].end, encoding.special[i]});
+  return result;
+}
+
+std::string Session::decode(std::span<const std::int64_t> ids, bool skip_special_tokens) const {
+  return model_->tokenizer().decode(ids, skip_special_tokens);
+}
+
+void Session::check(const Call& call) const {
+  auto items = std::make_shared<std::vector<Item>>(1);
+  const auto* pixel = reinterpret_cast<const std::byte*>(kGreyPixel.data());
+  items->front().image.emplace(pixel, pixel + kGreyPixel.size());
+  items->front().text = "a";
+  std::promise<Result<Embedding>> promise;
+  embed(items, {}, call, [&promise](Answer<Embedding> answer) {
+    promise.set_value(std::move(answer.results.front()));
   });
+  static_cast<void>(promise.get_future().get().value());
 }
 
 }  // namespace bifocal::engine

@@ -28,9 +28,10 @@ class SessionTest : public ::testing::Test {
     directory_ = std::make_unique<bifocal::testing::TemporaryDirectory>();
     const auto path = bifocal::testing::write_tiny_bundle(
         directory_->path(), {{"animal", {"dog", "cat", "none"}}, {"place", {"in", "out"}}});
+    EngineOptions options;
+    options.workers = 2;
     session_ = std::make_unique<Session>(
-        models::FusionModel::load(models::Bundle::open(path), nn::Precision::kFp32), 2,
-        vision::DecodeLimits{});
+        Session::open(path, LoadOptions{}, std::make_shared<Engine>(options)));
   }
   static void TearDownTestSuite() {
     session_.reset();

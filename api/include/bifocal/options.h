@@ -21,6 +21,7 @@ struct LoadOptions {
 struct EmbedOptions {
   Side side = Side::kFused;
   LongText long_text = LongText::kTruncate;
+  std::int64_t max_tokens = 0;  // of a text or window, special ones included; 0: as the model takes
 };
 
 struct ClassifyOptions {

@@ -14,6 +14,9 @@ struct Item {
   std::string id;                               // the caller's own, returned untouched
   std::optional<std::vector<std::byte>> image;  // an encoded JPEG, PNG or WebP file's bytes
   std::optional<std::string> text;              // UTF-8
+  // The text as ids of this bundle's tokenizer, as tokenize() gives them; the special ones may be
+  // left out. Not together with `text`.
+  std::optional<std::vector<std::int64_t>> token_ids;
 };
 
 // Which side of an item counts.
@@ -27,6 +30,8 @@ enum class Side {
 enum class LongText {
   kTruncate,  // keep the beginning and report how many tokens were cut
   kWindows,   // encode overlap-free windows and average them, weighted by their tokens
+  kKeepEnd,   // keep the end and report how many tokens were cut
+  kRefuse,    // an error of the item
 };
 
 // What was done to get the numbers.

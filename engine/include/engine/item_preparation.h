@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -17,6 +18,7 @@ struct PreparedItem {
   std::vector<float> pixels;            // [3, H, W] of the model's preprocessing; empty: no image
   std::vector<text::Encoding> windows;  // empty: no text; several only for LongText::kWindows
   Provenance provenance;
+  std::chrono::steady_clock::duration decoding{}, tokenizing{};  // what it took
 };
 
 // Throws Error for what the item itself has wrong: nothing to embed, the wanted side absent, bytes
