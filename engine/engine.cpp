@@ -29,6 +29,7 @@ using Seconds = std::chrono::duration<double>;
 // that comes late is not behind much, and that memory stays small.
 constexpr double kReadySecondsAWorker = 0.15;
 constexpr std::size_t kReadyRowsAWorker = 64;
+constexpr std::size_t kShortText = 16;  // tokens of a caption
 constexpr std::size_t kTextsATurn = 8;  // tokenised under one turn: each takes microseconds
 
 struct ReadyRow {
@@ -81,13 +82,14 @@ class Engine::Threads {
 
   JobPointer submit(JobRequest request, const AdmissionLimits* limits);
   void cancel(const JobPointer& job);
+  void require_room(const std::string& client, const AdmissionLimits& limits) const;
   EngineLoad load() const;
   std::size_t workers() const noexcept { return worker_count_; }
 
  private:
   // What one client has that is not finished.
   struct ClientWork {
-    std::vector<JobState*> jobs;
+    std::size_t jobs = 0;
     double price = 0;
   };
   using Done = std::vector<JobPointer>;  // jobs whose last item is finished: told without the lock
@@ -107,9 +109,10 @@ class Engine::Threads {
   void fail_item(const JobPointer& job, std::size_t item, const Error& error, Done& done);
   void fail_rest(const JobPointer& job, const Error& error, Done& done);
   void finish_item(const JobPointer& job, std::size_t item, Done& done);
-  void forget(JobState& job);
+  void forget(const JobState& job);
   void count_time(double finished_price);
-  double seconds_before(const JobState& job) const;
+  double seconds_before(const std::string& client, double price) const;
+  void admit_wait(const std::string& client, double price, const AdmissionLimits& limits) const;
   void admit(const JobState& job, const AdmissionLimits& limits) const;
   static void tell(Done& done);
 
@@ -169,16 +172,38 @@ Engine::Threads::~Threads() {
 
 // --- Coming in --------------------------------------------------------------------------------
 
-// How long what stands before this job takes, when clients share by price, and the jobs of one
-// client too: while this job is served, another gets at most as much as this one needs.
-double Engine::Threads::seconds_before(const JobState& job) const {
-  double of_client = job.price;
-  if (const auto own = clients_.find(job.client()); own != clients_.end())
-    for (const JobState* other : own->second.jobs) of_client += std::min(other->price, job.price);
-  double all = of_client;
-  for (const auto& [name, client] : clients_)
-    if (name != job.client()) all += std::min(client.price, of_client);
-  return std::max(0.0, all - job.price) / rate_.per_second();
+// How long what stands before a job of this price takes, when clients share by price, and the jobs
+// of one client too: while it is served, each other gets at most as much as it needs itself.
+double Engine::Threads::seconds_before(const std::string& client, double price) const {
+  double of_client = price, others = pending_price_;
+  std::size_t other_clients = clients_.size();
+  if (const auto own = clients_.find(client); own != clients_.end()) {
+    of_client += std::min(own->second.price, static_cast<double>(own->second.jobs) * price);
+    others -= own->second.price;
+    --other_clients;
+  }
+  const double all =
+      of_client + std::clamp(others, 0.0, static_cast<double>(other_clients) * of_client);
+  return std::max(0.0, all - price) / rate_.per_second();
+}
+
+void Engine::Threads::admit_wait(const std::string& client, double price,
+                                 const AdmissionLimits& limits) const {
+  const double wait = seconds_before(client, price);
+  const double most = Seconds(limits.max_wait).count();
+  if (limits.max_wait.count() > 0 && wait > most)
+    throw overloaded("the wait would be some " + std::to_string(static_cast<int>(1000 * wait)) +
+                         " ms, more than the " + std::to_string(limits.max_wait.count()) +
+                         " ms allowed; retry after the time given",
+                     wait - most / 2);
+}
+
+void Engine::Threads::require_room(const std::string& client, const AdmissionLimits& limits) const {
+  const std::lock_guard lock(mutex_);
+  if (limits.max_items > 0 && pending_items_ >= limits.max_items)
+    throw overloaded("too many items are waiting; retry after the time given",
+                     pending_price_ / rate_.per_second() / 2);
+  admit_wait(client, prices_.of(false, kShortText), limits);
 }
 
 void Engine::Threads::admit(const JobState& job, const AdmissionLimits& limits) const {
@@ -190,16 +215,10 @@ void Engine::Threads::admit(const JobState& job, const AdmissionLimits& limits) 
                          static_cast<double>(std::max(pending_items_, job.items.size())));
   if (limits.max_bytes > 0 && pending_bytes_ + job.bytes > limits.max_bytes && pending_items_ > 0)
     throw overloaded("too many bytes are waiting; retry after the time given", drain_seconds / 2);
-  const double wait = seconds_before(job);
-  const double most = Seconds(limits.max_wait).count();
-  if (limits.max_wait.count() > 0 && wait > most)
-    throw overloaded("the wait would be some " + std::to_string(static_cast<int>(1000 * wait)) +
-                         " ms, more than the " + std::to_string(limits.max_wait.count()) +
-                         " ms allowed; retry after the time given",
-                     wait - most / 2);
+  admit_wait(job.client(), job.price, limits);
   if (!job.request.deadline) return;
   const double left = Seconds(*job.request.deadline - job.submitted).count();
-  const double needed = wait + job.price / rate_.per_second();
+  const double needed = seconds_before(job.client(), job.price) + job.price / rate_.per_second();
   if (needed > left)
     throw overloaded("this would take some " + std::to_string(static_cast<int>(1000 * needed)) +
                          " ms now, more than the request's own deadline allows; allow more time, "
@@ -232,7 +251,7 @@ JobPointer Engine::Threads::submit(JobRequest request, const AdmissionLimits* li
       pending_bytes_ += job->bytes;
       pending_price_ += job->price;
       ClientWork& client = clients_[job->client()];
-      client.jobs.push_back(job.get());
+      ++client.jobs;
       client.price += job->price;
       turns_.add(job);
     }
@@ -253,11 +272,9 @@ void Engine::Threads::cancel(const JobPointer& job) {
 
 EngineLoad Engine::Threads::load() const {
   const std::lock_guard lock(mutex_);
-  double wait = 0;
-  for (const auto& [name, client] : clients_)
-    wait += std::min(client.price, prices_.image + 16 * prices_.token);
+  const double wait = seconds_before({}, prices_.of(true, kShortText));
   return {pending_items_, pending_bytes_,
-          std::chrono::milliseconds(static_cast<std::int64_t>(1000 * wait / rate_.per_second()))};
+          std::chrono::milliseconds(static_cast<std::int64_t>(1000 * wait))};
 }
 
 // --- Preparing --------------------------------------------------------------------------------
@@ -465,10 +482,9 @@ void Engine::Threads::count_time(double finished_price) {
   rate_.record(Clock::now(), std::min(1.0, lanes), finished_price);
 }
 
-void Engine::Threads::forget(JobState& job) {
+void Engine::Threads::forget(const JobState& job) {
   const auto client = clients_.find(job.client());
-  std::erase(client->second.jobs, &job);
-  if (client->second.jobs.empty()) clients_.erase(client);
+  if (--client->second.jobs == 0) clients_.erase(client);
 }
 
 void Engine::Threads::finish_item(const JobPointer& job, std::size_t item, Done& done) {
@@ -518,6 +534,9 @@ void Engine::cancel(const Ticket& ticket) {
   if (const JobPointer job = ticket.job_.lock()) threads_->cancel(job);
 }
 
+void Engine::require_room(const std::string& client, const AdmissionLimits& limits) const {
+  threads_->require_room(client, limits);
+}
 EngineLoad Engine::load() const { return threads_->load(); }
 std::size_t Engine::workers() const noexcept { return threads_->workers(); }
 

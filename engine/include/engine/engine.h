@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "engine/batch_choice.h"
 #include "engine/job.h"
@@ -73,6 +74,10 @@ class Engine {
   // Without `limits` nothing is refused. Throws Error(kOverloaded) with retry_after() where a limit
   // would be passed or the deadline cannot be met by the estimate; done() is then not called.
   Ticket submit(JobRequest request, const AdmissionLimits* limits = nullptr);
+
+  // Throws Error(kOverloaded) where even the smallest job of this client would be refused: for a
+  // server that would rather not read a body in vain.
+  void require_room(const std::string& client, const AdmissionLimits& limits) const;
 
   // Items not begun fail with Error(kCancelled) and cost nothing more.
   void cancel(const Ticket& ticket);
