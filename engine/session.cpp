@@ -10,6 +10,7 @@
 #include "bifocal/error.h"
 #include "engine/model_info.h"
 #include "models/bundle.h"
+#include "nn/precision.h"
 #include "text/tokenizer.h"
 
 namespace bifocal::engine {
@@ -94,6 +95,11 @@ std::vector<Result<T>> finish_all(std::vector<Result<Outcome>> outcomes,
   return results;
 }
 
+nn::Precision compiled_precision(Precision precision) {
+  if (precision == Precision::kAuto) return nn::fastest_precision();
+  return precision == Precision::kBf16 ? nn::Precision::kBf16 : nn::Precision::kFp32;
+}
+
 // 1 x 1 pixel, grey, as PNG (ISO/IEC 15948).
 constexpr std::array<unsigned char, 67> kGreyPixel{
     0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48,
@@ -108,7 +114,7 @@ Session Session::open(const std::filesystem::path& path, const LoadOptions& opti
                       std::shared_ptr<Engine> engine) {
   const models::Bundle bundle = models::Bundle::open(path);
   if (options.verify_checksums) bundle.verify_checksums();
-  auto model = models::FusionModel::load(bundle, nn::Precision::kFp32);
+  auto model = models::FusionModel::load(bundle, compiled_precision(options.precision));
   ModelInfo info = describe(bundle, *model);
   return Session(std::move(model), std::move(info),
                  {options.max_image_pixels, options.max_image_bytes}, std::move(engine));

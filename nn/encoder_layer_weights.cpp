@@ -60,7 +60,7 @@ AttentionWeights AttentionWeights::compiled(Precision precision) const {
 }
 
 at::Tensor MlpWeights::forward(const at::Tensor& x) const {
-  return fc2.forward(fc1.forward(x, activation));
+  return fc2.forward(fc1.forward_unwidened(x, activation));
 }
 
 MlpWeights MlpWeights::compiled(Precision precision) const {

@@ -71,21 +71,30 @@ LinearWeights::LinearWeights(at::Tensor weight, at::Tensor bias)
     : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
 at::Tensor LinearWeights::forward(const at::Tensor& x) const {
-  return packed_ ? packed_linear(x, weight_, bias_, "none") : at::linear(x, weight_, bias_);
+  if (!packed_) return at::linear(x, weight_, bias_);
+  return packed_linear(x.to(weight_.scalar_type()), weight_, bias_, "none").to(at::kFloat);
+}
+
+at::Tensor LinearWeights::forward_unwidened(const at::Tensor& x, Activation activation) const {
+  if (!packed_ || activation != Activation::kGeluErf) return forward(x, activation);
+  return packed_linear(x.to(weight_.scalar_type()), weight_, bias_, "gelu");
 }
 
 at::Tensor LinearWeights::forward(const at::Tensor& x, Activation activation) const {
-  if (packed_ && activation == Activation::kGeluErf) {
-    return packed_linear(x, weight_, bias_, "gelu");
-  }
+  if (packed_ && activation == Activation::kGeluErf)
+    return forward_unwidened(x, activation).to(at::kFloat);
   return activate(forward(x), activation);
 }
 
-LinearWeights LinearWeights::compiled(Precision /*precision: only fp32 so far*/) const {
+LinearWeights LinearWeights::compiled(Precision precision) const {
   constexpr std::int64_t kRowsToPackFor = 128;
   LinearWeights copy(weight_.detach().clone(at::MemoryFormat::Contiguous),
                      bias_.detach().clone(at::MemoryFormat::Contiguous));
   if (packed_ops()) {
+    if (precision == Precision::kBf16) {
+      copy.weight_ = copy.weight_.to(at::kBFloat16);
+      copy.bias_ = copy.bias_.to(at::kBFloat16);
+    }
     copy.weight_ = packed_ops()->reorder.call(copy.weight_, c10::SymInt(kRowsToPackFor));
     copy.packed_ = true;
   }

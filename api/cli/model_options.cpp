@@ -3,6 +3,7 @@
 #include <limits>
 #include <string>
 
+#include "choice.h"
 #include "default_bundle.h"
 
 namespace bifocal::cli {
@@ -25,6 +26,14 @@ void add_thread_option(CLI::App& app, ModelOptions& options) {
       ->type_name("N")
       ->default_str("0")
       ->group("Model");
+}
+
+void add_precision_option(CLI::App& app, ModelOptions& options) {
+  CLI::Option* option = add_choice<Precision>(
+      app, "--precision", options.load.precision,
+      {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"auto", Precision::kAuto}},
+      "Compute in float32, or in bfloat16 where\nthe CPU is made for it; auto takes the faster");
+  option->group("Model");
 }
 
 void add_limit_options(CLI::App& app, ModelOptions& options) {

@@ -107,6 +107,18 @@ TEST_F(EncoderLayerProperty, CompiledAgreesWithTheModule) {
   });
 }
 
+// Eight bits of mantissa in what is multiplied: 2^-8 an operand, and residual and norms in float32
+// keep it from growing.
+TEST_F(EncoderLayerProperty, InBfloat16ItStaysWithinItsRounding) {
+  for_each([](EncoderLayer& layer, const at::Tensor& x, const at::Tensor& valid) {
+    const c10::InferenceMode inference;
+    const auto compiled = layer->weights().compiled(Precision::kBf16);
+    const at::Tensor output = compiled.forward(x, valid);
+    EXPECT_EQ(output.scalar_type(), at::kFloat);
+    EXPECT_LT(relative_error(output, layer->forward(x, valid)), 8e-2);
+  });
+}
+
 TEST_F(EncoderLayerProperty, FirstIsTheFirstOfAll) {
   for_each([](EncoderLayer& layer, const at::Tensor& x, const at::Tensor& valid) {
     EXPECT_LT(

@@ -8,7 +8,15 @@
 
 namespace bifocal {
 
+// What the model computes in.
+enum class Precision {
+  kFp32,
+  kBf16,  // matrix products of bfloat16 numbers, summed in float32: fast on CPUs made for it
+  kAuto,  // kBf16 where a short timing at load finds it clearly faster
+};
+
 struct LoadOptions {
+  Precision precision = Precision::kFp32;
   // Worker threads shared by all calls on the model; 0: one for each core this process may use.
   int threads = 0;
   // Images beyond either limit are refused from their header, before a pixel is allocated.

@@ -23,6 +23,9 @@ class LinearWeights {
 
   at::Tensor forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
   at::Tensor forward(const at::Tensor& x, Activation activation) const;
+  // The same in the numbers that the product is made of, for another product to take: what would
+  // be rounded at its entrance is not widened first.
+  at::Tensor forward_unwidened(const at::Tensor& x, Activation activation) const;
 
   // A copy without autograd, in oneDNN's blocked layout where this LibTorch has it, for use under
   // c10::InferenceMode. oneDNN keeps a primitive for each number of rows that it meets (some 0.3
