@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "bifocal/error.h"
+#include "core/data_uri.h"
 #include "core/files.h"
-#include "data_uri.h"
 
 namespace bifocal::cli {
 namespace {
@@ -155,7 +155,7 @@ Item RecordReader::make_item(const nlohmann::json& record) const {
 }
 
 std::vector<std::byte> RecordReader::read_image(const std::string& reference) const {
-  if (is_data_uri(reference)) return decode_data_uri(reference, max_image_bytes_);
+  if (core::is_data_uri(reference)) return core::decode_data_uri(reference, max_image_bytes_);
   if (is_web_address(reference))
     throw Error(ErrorCode::kUnsupported,
                 "images are not fetched from the web; download it, or give a data URI");

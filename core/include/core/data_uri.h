@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-namespace bifocal::cli {
+namespace bifocal::core {
 
 bool is_data_uri(std::string_view reference) noexcept;
 
@@ -13,4 +13,4 @@ bool is_data_uri(std::string_view reference) noexcept;
 // Throws Error: kUnsupported (not base64), kInvalidItem (malformed), kImageTooLarge.
 std::vector<std::byte> decode_data_uri(std::string_view uri, std::size_t max_bytes);
 
-}  // namespace bifocal::cli
+}  // namespace bifocal::core
