@@ -1,0 +1,19 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+#include "../work.h"
+
+namespace bifocal::http::wire {
+
+// The parts that Cohere, Voyage and vLLM put into one fused item:
+// [{"type": "text", "text"}, {"type": "image_url", "image_url": {"url"} | "..."},
+//  {"type": "image_base64", "image_base64"}]. Several texts are joined by a line break; a second
+// image is an error, since an item has one. Throws Error naming the place.
+WorkItem read_content(const nlohmann::json& content, const std::string& where,
+                      const RequestLimits& limits);
+
+}  // namespace bifocal::http::wire
