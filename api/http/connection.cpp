@@ -1,0 +1,396 @@
+#include "connection.h"
+
+#include <sys/socket.h>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/span_body.hpp>
+#include <boost/beast/http/write.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "bifocal/error.h"
+
+namespace bifocal::http {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace bhttp = boost::beast::http;
+using asio::awaitable;
+using boost::system::error_code;
+using tcp = asio::ip::tcp;
+using Plain = beast::tcp_stream;
+using Secure = beast::ssl_stream<beast::tcp_stream>;
+using Parser = bhttp::request_parser<bhttp::buffer_body>;
+
+constexpr auto kRateGrace = std::chrono::seconds(5);  // before min-body-rate counts
+constexpr auto kFarewell = std::chrono::seconds(1);   // for a peer to take our last words
+constexpr std::size_t kReadAtOnce = 64 * 1024;
+
+auto into(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
+
+template <typename Stream>
+class Connection {
+ public:
+  Connection(Stream stream, std::shared_ptr<Service> service,
+             std::shared_ptr<OpenConnections> connections)
+      : stream_(std::move(stream)),
+        service_(std::move(service)),
+        connections_(std::move(connections)) {
+    error_code ignored;
+    const auto end = tcp_stream().socket().remote_endpoint(ignored);
+    const auto address = end.address();
+    is_local_ = address.is_loopback();
+    peer_ = address.to_string(ignored);
+  }
+
+  awaitable<void> run() {
+    service_->metrics().connection_opened();
+    const auto place = connections_->add({[this, executor = stream_.get_executor(),
+                                           alive = std::weak_ptr<int>(alive_)](bool only_idle) {
+      asio::dispatch(executor, [this, alive, only_idle] {
+        if (alive.lock() && (idle_ || !only_idle)) tcp_stream().close();
+      });
+    }});
+    try {
+      if (co_await shake_hands())
+        while (co_await serve_one()) {
+        }
+      co_await say_goodbye();
+    } catch (const std::exception& unexpected) {
+      service_->log().write(Log::Level::kError, "connection_failed",
+                            {{"detail", std::string(unexpected.what())}});
+    }
+    connections_->remove(place);
+    service_->metrics().connection_closed();
+  }
+
+ private:
+  Plain& tcp_stream() { return beast::get_lowest_layer(stream_); }
+  const Settings& settings() const { return service_->settings(); }
+
+  awaitable<bool> shake_hands() {
+    if constexpr (std::is_same_v<Stream, Secure>) {
+      error_code error;
+      tcp_stream().expires_after(settings().header_timeout);
+      co_await stream_.async_handshake(asio::ssl::stream_base::server, into(error));
+      co_return !error;
+    }
+    co_return true;
+  }
+
+  // False where the connection ends after it.
+  awaitable<bool> serve_one() {
+    if (!co_await wait_for_request()) co_return false;
+    continued_ = false;
+    Parser parser;
+    parser.header_limit(static_cast<std::uint32_t>(settings().max_header_bytes));
+    parser.body_limit(boost::none);  // counted by read_body()
+    error_code error;
+    tcp_stream().expires_after(settings().header_timeout);
+    co_await bhttp::async_read_header(stream_, buffer_, parser, into(error));
+    if (error) {
+      co_await explain_bad_header(error);
+      co_return false;
+    }
+    const auto length = parser.content_length();
+    Exchange exchange =
+        service_->begin(head_of(parser), peer_, is_local_,
+                        length ? std::optional<std::uint64_t>(*length) : std::nullopt);
+    ByteBudget::Share share(service_->bodies());
+    bool keep = parser.get().keep_alive();
+    if (!exchange.refusal) {
+      const std::optional<Error> failure = co_await read_body(parser, exchange, share);
+      if (failure && failure->code() == ErrorCode::kCancelled) co_return false;
+      if (failure) {
+        exchange.error = failure;
+        exchange.refusal = service_->refuse(exchange, *failure);
+      }
+    }
+    if (exchange.refusal) {
+      // What is still to come must be taken off the wire before the next request; where that is
+      // much, it is cheaper to hang up.
+      keep = co_await skip_body(parser) && keep;
+      co_return co_await write(exchange, *std::move(exchange.refusal), parser, keep);
+    }
+    auto response = co_await answer_unless_gone(exchange);
+    if (!response) co_return false;
+    co_return co_await write(exchange, *std::move(response), parser, keep);
+  }
+
+  awaitable<bool> wait_for_request() {
+    if (buffer_.size() > 0) co_return true;  // pipelined
+    error_code error;
+    idle_ = true;
+    if (service_->draining()) co_return false;
+    tcp_stream().expires_after(settings().idle_timeout);
+    // Reading, and not waiting for readiness: TLS may hold bytes that the socket no longer has.
+    const std::size_t count = co_await stream_.async_read_some(buffer_.prepare(4096), into(error));
+    buffer_.commit(count);
+    idle_ = false;
+    co_return !error;
+  }
+
+  Request head_of(const Parser& parser) const {
+    Request request;
+    const auto& message = parser.get();
+    request.method = std::string(message.method_string());
+    request.path = std::string(message.target());
+    for (const auto& field : message)
+      request.headers.add(std::string(field.name_string()), std::string(field.value()));
+    return request;
+  }
+
+  awaitable<void> explain_bad_header(const error_code& error) {
+    if (error == bhttp::error::end_of_stream || error == asio::error::eof ||
+        error == asio::error::connection_reset || error == asio::error::operation_aborted)
+      co_return;
+    const bool slow = error == beast::error::timeout;
+    if (!slow && error.category() != bhttp::make_error_code(bhttp::error::bad_value).category())
+      co_return;
+    const Error failure =
+        slow ? Error(ErrorCode::kRequestTimeout, "the request's header did not arrive in time")
+        : error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow
+            ? Error(ErrorCode::kHeadersTooLarge, "the request's header is longer than " +
+                                                     std::to_string(settings().max_header_bytes) +
+                                                     " bytes (max-header-bytes)")
+            : Error(ErrorCode::kInvalidArgument, "this is not an HTTP request", error.message());
+    Exchange exchange;
+    exchange.request.id = "-";
+    exchange.peer = exchange.client = peer_;
+    exchange.error = failure;
+    Parser none;
+    if (slow) {
+      // The stream's own timer closed the socket: there is nobody to tell.
+      service_->finished(exchange, traits(failure.code()).http_status, 0);
+      co_return;
+    }
+    co_await write(exchange, service_->refuse(exchange, failure), none, false);
+  }
+
+  awaitable<bool> send_continue(const Parser& parser) {
+    const auto& message = parser.get();
+    if (!beast::iequals(message[bhttp::field::expect], "100-continue") || message.version() < 11)
+      co_return true;
+    bhttp::response<bhttp::empty_body> go_on{bhttp::status::continue_, message.version()};
+    error_code error;
+    tcp_stream().expires_after(settings().write_timeout);
+    co_await bhttp::async_write(stream_, go_on, into(error));
+    continued_ = true;
+    co_return !error;
+  }
+
+  // Until when more of the body must have come: the whole within its time, and never slower than
+  // the least rate.
+  Clock::time_point next_by(Clock::time_point began, std::size_t received) const {
+    const auto whole = began + settings().body_timeout;
+    if (settings().min_body_rate == 0) return whole;
+    const auto at_rate =
+        began + kRateGrace + std::chrono::milliseconds(1000 * received / settings().min_body_rate);
+    return std::min(whole, at_rate);
+  }
+
+  // Nothing where the body was read; kCancelled where there is nobody left to answer.
+  awaitable<std::optional<Error>> read_body(Parser& parser, Exchange& exchange,
+                                            ByteBudget::Share& share) {
+    const auto length = parser.content_length();
+    if (length && !share.take(static_cast<std::size_t>(*length))) co_return over_budget();
+    if (!co_await send_continue(parser)) co_return Error(ErrorCode::kCancelled, "gone");
+    std::string& body = exchange.request.body;
+    if (length) body.reserve(static_cast<std::size_t>(*length));
+    const auto began = Clock::now();
+    while (!parser.is_done()) {
+      const std::size_t before = body.size();
+      const std::size_t room =
+          length
+              ? std::min<std::size_t>(kReadAtOnce, static_cast<std::size_t>(*length) - before + 1)
+              : kReadAtOnce;
+      body.resize(before + room);
+      parser.get().body().data = body.data() + before;
+      parser.get().body().size = room;
+      error_code error;
+      tcp_stream().expires_at(next_by(began, before));
+      co_await bhttp::async_read_some(stream_, buffer_, parser, into(error));
+      if (error == bhttp::error::need_buffer) error = {};
+      body.resize(before + room - parser.get().body().size);
+      if (error == beast::error::timeout) {
+        const Error slow(ErrorCode::kRequestTimeout, "the request's body arrived too slowly");
+        exchange.error = slow;
+        service_->finished(exchange, traits(slow.code()).http_status, 0);
+        co_return Error(ErrorCode::kCancelled, "gone");
+      }
+      if (error && error.category() == bhttp::make_error_code(bhttp::error::bad_value).category() &&
+          error != bhttp::error::partial_message && error != bhttp::error::end_of_stream)
+        co_return Error(ErrorCode::kInvalidArgument, "the body's framing is broken",
+                        error.message());
+      if (error) co_return Error(ErrorCode::kCancelled, "gone");
+      if (!length && !share.take(body.size() - before)) co_return over_budget();
+      if (body.size() > settings().max_body_bytes)
+        co_return Error(ErrorCode::kTooLarge, "the body is longer than the limit of " +
+                                                  std::to_string(settings().max_body_bytes) +
+                                                  " bytes (max-body-bytes); send fewer items");
+    }
+    try {
+      service_->decode_body(exchange, share);
+    } catch (const Error& error) {
+      co_return error;
+    }
+    co_return std::nullopt;
+  }
+
+  static Error over_budget() {
+    return Error(ErrorCode::kOverloaded, "too many bytes of requests are in hand; retry later")
+        .retried_after(std::chrono::seconds(1));
+  }
+
+  // False where the rest is not worth reading.
+  awaitable<bool> skip_body(Parser& parser) {
+    if (parser.is_done()) co_return true;
+    const auto left = parser.content_length_remaining();
+    const bool waits = beast::iequals(parser.get()[bhttp::field::expect], "100-continue");
+    if (waits && !continued_) co_return false;  // it will not send what we do not ask for
+    constexpr std::uint64_t kWorthReading = 1 << 20;
+    if (!left || *left > kWorthReading) co_return false;
+    std::array<char, 8192> sink;
+    error_code error;
+    tcp_stream().expires_after(kRateGrace);
+    while (!parser.is_done()) {
+      parser.get().body().data = sink.data();
+      parser.get().body().size = sink.size();
+      co_await bhttp::async_read_some(stream_, buffer_, parser, into(error));
+      if (error == bhttp::error::need_buffer) error = {};
+      if (error) co_return false;
+    }
+    co_return true;
+  }
+
+  // Nothing where the peer went away first; what it wanted is then called off.
+  awaitable<std::optional<Response>> answer_unless_gone(Exchange& exchange) {
+    using namespace asio::experimental::awaitable_operators;
+    tcp_stream().expires_never();
+    auto outcome = co_await (service_->answer(exchange) || peer_gone());
+    if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
+    exchange.error = Error(ErrorCode::kCancelled, "the caller has gone");
+    service_->finished(exchange, traits(ErrorCode::kCancelled).http_status, 0);
+    co_return std::nullopt;
+  }
+
+  // Returns when the peer has closed its side. Bytes that come meanwhile are the next request's:
+  // they stay where they are, and end the watch.
+  awaitable<void> peer_gone() {
+    error_code error;
+    co_await tcp_stream().socket().async_wait(tcp::socket::wait_read, into(error));
+    if (!error) {
+      char byte = 0;
+      const auto got =
+          ::recv(tcp_stream().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+      if (got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) co_return;
+    }
+    asio::steady_timer forever(co_await asio::this_coro::executor);
+    forever.expires_at(asio::steady_timer::time_point::max());
+    co_await forever.async_wait(into(error));
+  }
+
+  awaitable<bool> write(const Exchange& exchange, Response response, const Parser& parser,
+                        bool keep) {
+    const auto& asked = parser.get();
+    const bool head_only = asked.method() == bhttp::verb::head;
+    keep = keep && !service_->draining();
+    bhttp::response<bhttp::span_body<const char>> message;
+    message.version(asked.version() == 0 ? 11 : asked.version());
+    message.result(static_cast<unsigned>(response.status));
+    message.set(bhttp::field::server, "bifocal");
+    if (!response.content_type.empty() && response.status != 204)
+      message.set(bhttp::field::content_type, response.content_type);
+    for (const auto& [name, value] : response.headers) message.insert(name, value);
+    message.keep_alive(keep);
+    message.body() = beast::span<const char>(response.body.data(), response.body.size());
+    if (response.status != 204) message.content_length(response.body.size());
+    error_code error;
+    tcp_stream().expires_after(settings().write_timeout);
+    bhttp::serializer<false, bhttp::span_body<const char>> serializer(message);
+    if (head_only || response.status == 204)
+      co_await bhttp::async_write_header(stream_, serializer, into(error));
+    else
+      co_await bhttp::async_write(stream_, serializer, into(error));
+    service_->finished(exchange, response.status, head_only ? 0 : response.body.size());
+    co_return keep && !error;
+  }
+
+  // Closes so that the peer can still read what was last written: a reset would throw it away.
+  awaitable<void> say_goodbye() {
+    error_code error;
+    tcp_stream().expires_after(kFarewell);
+    if constexpr (std::is_same_v<Stream, Secure>) co_await stream_.async_shutdown(into(error));
+    tcp_stream().socket().shutdown(tcp::socket::shutdown_send, error);
+    std::array<char, 8192> sink;
+    std::size_t taken = 0;
+    while (!error && taken < (std::size_t{4} << 20))
+      taken += co_await tcp_stream().async_read_some(asio::buffer(sink), into(error));
+    tcp_stream().close();
+  }
+
+  Stream stream_;
+  std::shared_ptr<Service> service_;
+  std::shared_ptr<OpenConnections> connections_;
+  beast::flat_buffer buffer_;
+  std::string peer_;
+  bool is_local_ = false;
+  bool idle_ = false;
+  bool continued_ = false;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+};
+
+}  // namespace
+
+OpenConnections::Place OpenConnections::add(Entry entry) {
+  const std::lock_guard lock(mutex_);
+  return entries_.insert(entries_.end(), std::move(entry));
+}
+void OpenConnections::remove(Place place) {
+  const std::lock_guard lock(mutex_);
+  entries_.erase(place);
+}
+std::size_t OpenConnections::count() const {
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
+}
+void OpenConnections::close_all(bool only_idle) {
+  const std::lock_guard lock(mutex_);
+  for (const Entry& entry : entries_) entry.close(only_idle);
+}
+
+awaitable<void> serve_connection(tcp::socket socket, std::shared_ptr<asio::ssl::context> tls,
+                                 std::shared_ptr<Service> service,
+                                 std::shared_ptr<OpenConnections> connections) {
+  if (tls) {
+    Connection<Secure> connection(Secure(std::move(socket), *tls), std::move(service),
+                                  std::move(connections));
+    co_await connection.run();
+  } else {
+    Connection<Plain> connection(Plain(std::move(socket)), std::move(service),
+                                 std::move(connections));
+    co_await connection.run();
+  }
+}
+
+}  // namespace bifocal::http

@@ -1,0 +1,128 @@
+#include "system_routes.h"
+
+#include <string>
+#include <utility>
+
+#include "assets.h"
+#include "openapi.h"
+#include "service.h"
+#include "wire/json.h"
+#include "wire/reading.h"
+
+namespace bifocal::http {
+namespace {
+
+using wire::AnswerJson;
+
+Response json(const AnswerJson& body, int status = 200) {
+  Response response;
+  response.status = status;
+  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return response;
+}
+
+std::optional<std::string> why_not_ready(Service& service) {
+  if (service.draining()) return "the server is shutting down";
+  return service.host().why_not_ready();
+}
+
+Response readiness(Service& service) {
+  const auto why = why_not_ready(service);
+  if (!why) return json({{"ready", true}});
+  return json({{"ready", false}, {"reason", *why}}, traits(ErrorCode::kUnavailable).http_status);
+}
+
+Response health(Service& service) {
+  const auto why = why_not_ready(service);
+  const engine::EngineLoad load = service.host().engine().load();
+  const ModelInfo& model = service.host().session()->info();
+  return json({{"status", why ? "unavailable" : "ok"},
+               {"reason", why ? AnswerJson(*why) : AnswerJson()},
+               {"model", model.name},
+               {"pending_items", load.items},
+               {"estimated_wait_ms", load.wait.count()},
+               {"index_size", service.index().size()}},
+              why ? traits(ErrorCode::kUnavailable).http_status : 200);
+}
+
+Response metrics(Service& service) {
+  Response response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = service.metrics().text({service.host().engine().load(), service.bodies().held(),
+                                          service.log().lost(), !why_not_ready(service)});
+  return response;
+}
+
+// What a page of ours may do: everything from here, nothing from elsewhere.
+Response asset(const Asset& asset, const Request& request) {
+  Response response;
+  response.content_type = std::string(asset.content_type);
+  response.headers.add("ETag", std::string(asset.etag));
+  response.headers.add("Cache-Control", "no-cache");
+  response.headers.add("X-Content-Type-Options", "nosniff");
+  response.headers.add("Content-Security-Policy",
+                       "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; "
+                       "base-uri 'none'; form-action 'self'");
+  if (request.headers.get("if-none-match") == asset.etag)
+    response.status = 304;
+  else
+    response.body = std::string(asset.bytes);
+  return response;
+}
+
+Route get(std::string pattern, std::string name, std::function<Response(const Request&)> answer,
+          Route::Access access = Route::Access::kOpen) {
+  Route route;
+  route.method = "GET";
+  route.pattern = std::move(pattern);
+  route.dashboards = std::move(name);
+  route.read = [answer = std::move(answer)](const Request& request, const Context&) -> Work {
+    return answer(request);
+  };
+  route.write_error = wire::write_openai_error;
+  route.access = access;
+  return route;
+}
+
+Route reload_route(Service& service) {
+  Route route;
+  route.method = "POST";
+  route.pattern = "/v1/admin/reload";
+  route.dashboards = "reload";
+  route.access = Route::Access::kAdmin;
+  route.write_error = wire::write_openai_error;
+  route.read = [&service](const Request&, const Context&) -> Work {
+    return SlowWork{[&service] {
+      service.reload();
+      return json({{"reloaded", true}, {"model", service.host().session()->info().name}});
+    }};
+  };
+  return route;
+}
+
+}  // namespace
+
+std::vector<Route> system_routes(Service& service) {
+  std::vector<Route> routes;
+  const auto live = [](const Request&) { return json({{"live", true}}); };
+  const auto ready = [&service](const Request&) { return readiness(service); };
+  for (const char* path : {"/live", "/v2/health/live"}) routes.push_back(get(path, "live", live));
+  for (const char* path : {"/ready", "/v2/health/ready"})
+    routes.push_back(get(path, "ready", ready));
+  routes.push_back(
+      get("/health", "health", [&service](const Request&) { return health(service); }));
+  routes.push_back(
+      get("/metrics", "metrics", [&service](const Request&) { return metrics(service); }));
+  routes.push_back(get("/openapi.json", "openapi", [&service](const Request&) {
+    Response response;
+    response.body = openapi_document(service.settings());
+    return response;
+  }));
+  for (const Asset& one : all_assets())
+    routes.push_back(get(std::string(one.path), "page",
+                         [&one](const Request& request) { return asset(one, request); }));
+  routes.push_back(reload_route(service));
+  return routes;
+}
+
+}  // namespace bifocal::http

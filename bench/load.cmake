@@ -1,0 +1,6 @@
+find_package(Boost 1.81 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Threads REQUIRED)
+add_executable(bench_load load.cpp)
+target_link_libraries(bench_load PRIVATE Boost::headers CLI11::CLI11 Threads::Threads)
+bifocal_warnings(bench_load)
