@@ -152,7 +152,7 @@ awaitable<ImageFetcher::Hop> ImageFetcher::exchange(Stream& stream, const Url& u
   namespace http = beast::http;
   http::request<http::empty_body> request(http::verb::get, url.target, 11);
   request.set(http::field::host, url.authority);
-  request.set(http::field::user_agent, "bifocal/" + std::string(version()));
+  request.set(http::field::user_agent, "bifocal/" BIFOCAL_VERSION);
   request.set(http::field::accept, "image/*");
   request.set(http::field::connection, "close");
   co_await http::async_write(stream, request, asio::use_awaitable);

@@ -59,4 +59,30 @@ WorkItem read_content(const nlohmann::json& content, const std::string& where,
   return item;
 }
 
+bool is_token_ids(const nlohmann::json& value) noexcept {
+  return value.is_array() && !value.empty() && value.front().is_number();
+}
+
+std::vector<std::int64_t> read_token_ids(const nlohmann::json& value, const std::string& where) {
+  std::vector<std::int64_t> ids;
+  for (const nlohmann::json& id : value) {
+    if (!id.is_number_integer())
+      throw Error(ErrorCode::kInvalidArgument, where + " mixes token ids with something else");
+    ids.push_back(id.get<std::int64_t>());
+  }
+  return ids;
+}
+
+WorkItem read_text(const nlohmann::json& value, const std::string& where, const char* or_else) {
+  WorkItem item;
+  if (value.is_string())
+    item.item.text = value.get<std::string>();
+  else if (is_token_ids(value))
+    item.item.token_ids = read_token_ids(value, where);
+  else
+    throw Error(ErrorCode::kInvalidArgument,
+                where + " is neither a string nor token ids" + or_else);
+  return item;
+}
+
 }  // namespace bifocal::http::wire

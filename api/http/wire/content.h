@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,5 +16,11 @@ namespace bifocal::http::wire {
 // image is an error, since an item has one. Throws Error naming the place.
 WorkItem read_content(const nlohmann::json& content, const std::string& where,
                       const RequestLimits& limits);
+
+// [101, 2023, ...]
+bool is_token_ids(const nlohmann::json& value) noexcept;
+std::vector<std::int64_t> read_token_ids(const nlohmann::json& value, const std::string& where);
+// A string, or a text as token ids. Throws Error naming what else may be there.
+WorkItem read_text(const nlohmann::json& value, const std::string& where, const char* or_else = "");
 
 }  // namespace bifocal::http::wire

@@ -23,49 +23,27 @@ struct OpenAiRequest {
   std::size_t dimensions = 0;
 };
 
-bool is_ids(const nlohmann::json& value) {
-  return value.is_array() && !value.empty() && value.front().is_number();
-}
-
-std::vector<std::int64_t> read_ids(const nlohmann::json& value, const std::string& where) {
-  std::vector<std::int64_t> ids;
-  for (const nlohmann::json& id : value) {
-    if (!id.is_number_integer())
-      throw Error(ErrorCode::kInvalidArgument, where + " mixes token ids with something else");
-    ids.push_back(id.get<std::int64_t>());
-  }
-  return ids;
-}
-
 WorkItem read_element(const nlohmann::json& value, const std::string& where,
                       const RequestLimits& limits) {
+  if (!value.is_object()) return read_text(value, where, " nor {\"text\"} or {\"image\"}");
   WorkItem item;
-  if (value.is_string()) {
-    item.item.text = value.get<std::string>();
-  } else if (is_ids(value)) {
-    item.item.token_ids = read_ids(value, where);
-  } else if (value.is_object()) {
-    const JsonObject element(value, where);
-    element.refuse_unknown({"text", "image"});
-    if (element.has("text") && element.has("image"))
-      throw Error(ErrorCode::kInvalidArgument,
-                  where +
-                      " has both text and image, where a vector is made of one; "
-                      "/v1/fused/embeddings makes one of both");
-    if (element.has("image"))
-      read_image(element.string("image"), element.place("image"), limits, item);
-    else
-      item.item.text = element.string("text");
-  } else {
+  const JsonObject element(value, where);
+  element.refuse_unknown({"text", "image"});
+  if (element.has("text") && element.has("image"))
     throw Error(ErrorCode::kInvalidArgument,
-                where + " is neither a string, nor token ids, nor {\"text\"} or {\"image\"}");
-  }
+                where +
+                    " has both text and image, where a vector is made of one; "
+                    "/v1/fused/embeddings makes one of both");
+  if (element.has("image"))
+    read_image(element.string("image"), element.place("image"), limits, item);
+  else
+    item.item.text = element.string("text");
   return item;
 }
 
 void read_input(const JsonObject& body, const RequestLimits& limits, OpenAiRequest& request) {
   const nlohmann::json& input = body.at("input");
-  if (!input.is_array() || is_ids(input)) {
+  if (!input.is_array() || is_token_ids(input)) {
     request.work.items.push_back(read_element(input, "input", limits));
     return;
   }
