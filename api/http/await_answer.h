@@ -30,10 +30,11 @@ boost::asio::awaitable<std::optional<engine::Answer<T>>> await_answer(
   auto initiate = [&engine, deadline](auto handler,
                                       std::function<engine::Ticket(engine::Done<T>)> begin) {
     using Handler = decltype(handler);
-    const auto executor = boost::asio::get_associated_executor(handler);
+    using Executor = boost::asio::associated_executor_t<Handler>;
+    const Executor executor = boost::asio::get_associated_executor(handler);
     // Touched on the strand alone.
     struct Waiting {
-      explicit Waiting(Handler given, const decltype(executor)& strand)
+      explicit Waiting(Handler given, const Executor& strand)
           : handler(std::move(given)), work(strand), timer(strand) {}
       void finish(std::exception_ptr failure, std::optional<engine::Answer<T>> answer) {
         if (!handler) return;
@@ -45,7 +46,7 @@ boost::asio::awaitable<std::optional<engine::Answer<T>>> await_answer(
         told(std::move(failure), std::move(answer));
       }
       std::optional<Handler> handler;
-      boost::asio::executor_work_guard<std::remove_const_t<decltype(executor)>> work;
+      boost::asio::executor_work_guard<Executor> work;
       boost::asio::steady_timer timer;
       engine::Ticket ticket;
     };

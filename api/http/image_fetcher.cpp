@@ -107,15 +107,18 @@ awaitable<ImageFetcher::Hop> ImageFetcher::fetch_one(
     std::optional<Error> failure;
     try {
       auto found = co_await (resolve_(url.host) || timer.async_wait(asio::use_awaitable));
-      if (found.index() != 0) failure = failed("its host was not found in time");
-      else addresses = std::get<0>(std::move(found));
+      if (found.index() != 0)
+        failure = failed("its host was not found in time");
+      else
+        addresses = std::get<0>(std::move(found));
     } catch (const boost::system::system_error& error) {
       failure = failed("its host is not known", error.what());
     }
     if (failure) throw *failure;
   }
   // From here on names play no part: what was judged is what is connected to.
-  std::erase_if(addresses, [this](const auto& address) { return !policy_.allows_address(address); });
+  std::erase_if(addresses,
+                [this](const auto& address) { return !policy_.allows_address(address); });
   if (addresses.empty())
     throw Error(ErrorCode::kForbidden,
                 "images are not fetched from this address: it is not a public one (url-network)");
@@ -135,9 +138,9 @@ awaitable<ImageFetcher::Hop> ImageFetcher::fetch_one(
     co_return co_await exchange(secure, url);
   } catch (const boost::system::system_error& error) {
     if (error.code() == beast::http::error::body_limit)
-      failure = Error(ErrorCode::kImageTooLarge,
-                      "the image behind the URL has more than " +
-                          std::to_string(settings_.max_bytes) + " bytes (url-max-bytes)");
+      failure = Error(ErrorCode::kImageTooLarge, "the image behind the URL has more than " +
+                                                     std::to_string(settings_.max_bytes) +
+                                                     " bytes (url-max-bytes)");
     else if (error.code() == beast::error::timeout)
       failure = failed("it took longer than " + std::to_string(settings_.timeout.count()) +
                        " ms (url-timeout-ms)");

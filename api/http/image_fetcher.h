@@ -20,7 +20,7 @@ struct FetchSettings {
   std::vector<std::string> allowed_networks;  // CIDR
   std::size_t max_bytes = 20'000'000;
   std::chrono::milliseconds timeout{10'000};  // for the whole of a fetch, redirects included
-  std::string ca_file;  // PEM; empty: the system's certificates
+  std::string ca_file;                        // PEM; empty: the system's certificates
 };
 
 // Every address of a host. May throw boost::system::system_error.

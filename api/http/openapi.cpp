@@ -26,9 +26,9 @@ struct Operation {
   Json response;  // schema of status 200
   std::string_view error = "Error";
   Json parameters = Json::array();
-  bool model = true;      // asks the model: it may be refused for load, and takes a deadline
-  bool open = false;      // needs no key
-  Json response_content;  // where it is not JSON
+  bool model = true;  // asks the model: it may be refused for load, and takes a deadline
+  bool open = false;  // needs no key
+  Json response_content = nullptr;  // where it is not JSON
 };
 
 Json query(std::string_view name, std::string_view description, const Json& schema) {

@@ -244,11 +244,12 @@ void add_tei(Json& all, std::size_t most) {
                                     {"return_text", boolean()}},
                                    2);
   all["TeiRanks"] = list(open({{"index", integer(0)}, {"score", number()}}));
-  all["TeiPredictRequest"] = closed({{"inputs", any_of({text_of(), list(text_of(), 1), list(list(text_of(), 1), most)})},
-                                     {"truncate", boolean()},
-                                     {"truncation_direction", direction},
-                                     {"raw_scores", boolean()}},
-                                    1);
+  all["TeiPredictRequest"] =
+      closed({{"inputs", any_of({text_of(), list(text_of(), 1), list(list(text_of(), 1), most)})},
+              {"truncate", boolean()},
+              {"truncation_direction", direction},
+              {"raw_scores", boolean()}},
+             1);
   all["TeiTokenizeRequest"] =
       closed({{"inputs", any_of({{{"type", "string"}}, list({{"type", "string"}}, most)})},
               {"add_special_tokens", boolean()},

@@ -93,7 +93,7 @@ class Server {
     log_.write(Log::Level::kInfo, "listening",
                {{"address", acceptor_.local_endpoint().address().to_string()},
                 {"port", static_cast<int>(acceptor_.local_endpoint().port())},
-                {"tls", tls_ != nullptr},
+                {"tls", tls_.load() != nullptr},
                 {"model", service_->host().session()->info().name}});
   }
 

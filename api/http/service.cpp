@@ -30,6 +30,7 @@ using asio::awaitable;
 
 LoadOptions load_options(const Settings& settings) {
   LoadOptions load;
+  load.precision = settings.precision;
   load.max_image_pixels = settings.max_pixels;
   load.max_image_bytes = settings.max_image_bytes;
   load.verify_checksums = settings.verify_checksums;
@@ -154,6 +155,7 @@ Service::Service(const Settings& settings, Log& log)
       fetcher_(fetch_settings(settings)),
       keys_(read_keys(settings)) {
   if (model_names_.empty()) model_names_.push_back(host_.session()->info().name);
+  model_names_.push_back("default");
   limits_.max_items = settings.max_items;
   limits_.max_images = settings.max_images;
   limits_.max_json_depth = settings.max_json_depth;
@@ -161,9 +163,9 @@ Service::Service(const Settings& settings, Log& log)
   admission_.max_items = settings.max_pending_items;
   admission_.max_bytes = settings.max_pending_bytes;
   admission_.max_wait = settings.max_wait;
-  for (auto routes :
-       {wire::bifocal_routes(), wire::openai_routes(), wire::cohere_routes(), wire::voyage_routes(),
-        wire::tei_routes(), wire::open_inference_routes(), system_routes(*this)})
+  for (auto routes : {wire::bifocal_routes(), wire::search_routes(), wire::openai_routes(),
+                      wire::cohere_routes(), wire::voyage_routes(), wire::tei_routes(),
+                      wire::open_inference_routes(), system_routes(*this)})
     router_.add(std::move(routes));
 }
 

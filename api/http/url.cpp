@@ -53,8 +53,8 @@ Url follow(const Url& base, std::string_view location) {
   if (location.size() > kLongestUrl) refuse("leads to one longer than 8192 characters");
   const auto parsed = urls::parse_uri_reference(location);
   if (!parsed) refuse("leads to one that cannot be read");
-  const auto from = urls::parse_uri((base.secure ? "https://" : "http://") + base.authority +
-                                    base.target);
+  const auto from =
+      urls::parse_uri((base.secure ? "https://" : "http://") + base.authority + base.target);
   urls::url whole;
   if (!from || !urls::resolve(*from, *parsed, whole)) refuse("leads to one that cannot be read");
   return taken_apart(std::move(whole));

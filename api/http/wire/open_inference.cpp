@@ -165,8 +165,9 @@ void read_outputs(const JsonObject& body, bool binary, InferForm& form) {
       parameters.refuse_unknown({"binary_data"});
       wanted.binary = parameters.optional_boolean("binary_data").value_or(binary);
     }
-    const auto* known = std::find_if(std::begin(kOutputs), std::end(kOutputs),
-                                     [&](const OutputInfo& one) { return wanted.name == one.name; });
+    const auto* known =
+        std::find_if(std::begin(kOutputs), std::end(kOutputs),
+                     [&](const OutputInfo& one) { return wanted.name == one.name; });
     if (known == std::end(kOutputs))
       output.fail("name",
                   "is not one of embedding, match_probability, match_logit, match_cosine, "
@@ -182,7 +183,8 @@ void read_outputs(const JsonObject& body, bool binary, InferForm& form) {
   }
 }
 
-std::vector<OutputTensor> tensors_of(const InferForm& form, std::vector<Result<Embedding>> results) {
+std::vector<OutputTensor> tensors_of(const InferForm& form,
+                                     std::vector<Result<Embedding>> results) {
   OutputTensor tensor;
   tensor.name = "embedding";
   tensor.binary = form.outputs.front().binary;

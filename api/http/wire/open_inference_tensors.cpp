@@ -135,8 +135,8 @@ InputTensor read_tensor(const nlohmann::json& value, const std::string& where, T
   }
   const std::size_t held = tensor.datatype == "BYTES" ? tensor.bytes.size() : tensor.whole.size();
   if (held != elements)
-    refuse(where, "has " + std::to_string(held) + " elements, and its shape " +
-                      std::to_string(elements));
+    refuse(where,
+           "has " + std::to_string(held) + " elements, and its shape " + std::to_string(elements));
   return tensor;
 }
 
@@ -146,8 +146,7 @@ InferRequest read_infer_request(const Request& request, std::size_t max_json_dep
   const std::string_view body = request.body;
   std::size_t json_size = body.size();
   if (const auto text = request.headers.get("inference-header-content-length"); !text.empty()) {
-    const auto [end, error] =
-        std::from_chars(text.data(), text.data() + text.size(), json_size);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), json_size);
     if (error != std::errc() || end != text.data() + text.size() || json_size > body.size())
       refuse("Inference-Header-Content-Length",
              "is not a length within the body's " + std::to_string(body.size()) + " bytes");
@@ -174,8 +173,9 @@ Response write_infer_response(AnswerJson answer, const std::vector<OutputTensor>
     AnswerJson one = {{"name", output.name}, {"datatype", numbers != nullptr ? "FP32" : "BYTES"}};
     one["shape"] = output.shape;
     if (!output.binary) {
-      one["data"] = numbers != nullptr ? AnswerJson(*numbers)
-                                       : AnswerJson(std::get<std::vector<std::string>>(output.data));
+      one["data"] = numbers != nullptr
+                        ? AnswerJson(*numbers)
+                        : AnswerJson(std::get<std::vector<std::string>>(output.data));
     } else {
       const std::size_t before = tail.size();
       if (numbers != nullptr) {

@@ -339,11 +339,16 @@ Work read_info(const Request&, const Context& context) {
 const char* type_of(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kOverloaded:
-    case ErrorCode::kRateLimited: return "Overloaded";
-    case ErrorCode::kUnavailable: return "Unhealthy";
-    case ErrorCode::kInvalidText: return "Tokenizer";
-    case ErrorCode::kInternal: return "Backend";
-    default: return traits(error.code()).http_status < 500 ? "Validation" : "Backend";
+    case ErrorCode::kRateLimited:
+      return "Overloaded";
+    case ErrorCode::kUnavailable:
+      return "Unhealthy";
+    case ErrorCode::kInvalidText:
+      return "Tokenizer";
+    case ErrorCode::kInternal:
+      return "Backend";
+    default:
+      return traits(error.code()).http_status < 500 ? "Validation" : "Backend";
   }
 }
 
