@@ -130,11 +130,13 @@ class Connection {
       // What is still to come must be taken off the wire before the next request; where that is
       // much, it is cheaper to hang up.
       keep = co_await skip_body(parser) && keep;
-      co_return co_await write(exchange, *std::move(exchange.refusal), parser, keep);
+      auto writing = write(exchange, *std::move(exchange.refusal), parser, keep);
+      co_return co_await std::move(writing);
     }
     auto response = co_await answer_unless_gone(exchange);
     if (!response) co_return false;
-    co_return co_await write(exchange, *std::move(response), parser, keep);
+    auto writing = write(exchange, *std::move(response), parser, keep);
+    co_return co_await std::move(writing);
   }
 
   awaitable<bool> wait_for_request() {
@@ -184,7 +186,8 @@ class Connection {
       service_->finished(exchange, traits(failure.code()).http_status, 0);
       co_return;
     }
-    co_await write(exchange, service_->refuse(exchange, failure), none, false);
+    auto writing = write(exchange, service_->refuse(exchange, failure), none, false);
+    co_await std::move(writing);
   }
 
   awaitable<bool> send_continue(const Parser& parser) {

@@ -81,7 +81,8 @@ awaitable<std::vector<std::byte>> ImageFetcher::fetch(std::string text) const {
   const auto deadline = std::chrono::steady_clock::now() + settings_.timeout;
   Url url = parse_url(text);
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
-    Hop answer = co_await fetch_one(url, deadline);
+    auto fetching = fetch_one(url, deadline);
+    Hop answer = co_await std::move(fetching);
     if (!answer.location) co_return std::move(answer.body);
     Url next = follow(url, *answer.location);
     if (url.secure && !next.secure) throw failed("it was sent from https on to http");
@@ -106,7 +107,8 @@ awaitable<ImageFetcher::Hop> ImageFetcher::fetch_one(
   } else {
     std::optional<Error> failure;
     try {
-      auto found = co_await (resolve_(url.host) || timer.async_wait(asio::use_awaitable));
+      auto resolving = resolve_(url.host);
+      auto found = co_await (std::move(resolving) || timer.async_wait(asio::use_awaitable));
       if (found.index() != 0)
         failure = failed("its host was not found in time");
       else

@@ -28,6 +28,8 @@ namespace {
 namespace asio = boost::asio;
 using asio::awaitable;
 
+awaitable<Response> already(Response response) { co_return response; }
+
 LoadOptions load_options(const Settings& settings) {
   LoadOptions load;
   load.precision = settings.precision;
@@ -344,7 +346,8 @@ awaitable<Response> Service::answer(Exchange& exchange) {
   std::exception_ptr failure;
   try {
     Work work = exchange.route->read(exchange.request, context(*exchange.session));
-    Response response = co_await run(exchange, std::move(work));
+    awaitable<Response> answering = run(exchange, std::move(work));
+    Response response = co_await std::move(answering);
     add_standard_headers(exchange, response);
     co_return response;
   } catch (...) {
@@ -354,40 +357,44 @@ awaitable<Response> Service::answer(Exchange& exchange) {
   co_return refuse(exchange, *exchange.error);
 }
 
+// No coroutine itself: GCC 12 destroys the temporaries of an awaited call twice when that call takes
+// objects by value, so such calls are made here, or under a name, and then awaited.
 awaitable<Response> Service::run(Exchange& exchange, Work work) {
   const engine::Call call{exchange.client, exchange.deadline, &admission_};
   const engine::Session& session = *exchange.session;
-  if (auto* ready = std::get_if<Response>(&work)) co_return std::move(*ready);
-  if (auto* slow = std::get_if<SlowWork>(&work)) {
-    auto run = std::move(slow->run);
-    co_return co_await asio::co_spawn(
-        slow_, [run]() -> awaitable<Response> { co_return run(); }, asio::use_awaitable);
-  }
+  if (auto* ready = std::get_if<Response>(&work)) return already(std::move(*ready));
+  if (auto* slow = std::get_if<SlowWork>(&work)) return run_slowly(std::move(slow->run));
   if (auto* embed = std::get_if<EmbedWork>(&work)) {
     const EmbedOptions options = embed->options;
-    co_return co_await run_model<Embedding>(
+    return run_model<Embedding>(
         exchange, std::move(*embed), [&session, call, options](engine::Items items, auto done) {
           return session.embed(std::move(items), options, call, std::move(done));
         });
   }
   if (auto* classify = std::get_if<ClassifyWork>(&work)) {
     const ClassifyOptions options = classify->options;
-    co_return co_await run_model<Classification>(
+    return run_model<Classification>(
         exchange, std::move(*classify), [&session, call, options](engine::Items items, auto done) {
           return session.classify(std::move(items), options, call, std::move(done));
         });
   }
   if (auto* match = std::get_if<MatchWork>(&work))
-    co_return co_await run_model<Match>(
-        exchange, std::move(*match), [&session, call](engine::Items items, auto done) {
-          return session.match(std::move(items), call, std::move(done));
-        });
+    return run_model<Match>(exchange, std::move(*match),
+                            [&session, call](engine::Items items, auto done) {
+                              return session.match(std::move(items), call, std::move(done));
+                            });
   auto& states = std::get<TokenStatesWork>(work);
   const EmbedOptions options = states.options;
-  co_return co_await run_model<engine::TokenStates>(
+  return run_model<engine::TokenStates>(
       exchange, std::move(states), [&session, call, options](engine::Items items, auto done) {
         return session.token_states(std::move(items), options, call, std::move(done));
       });
+}
+
+awaitable<Response> Service::run_slowly(std::function<Response()> work) {
+  const auto body = [&work]() -> awaitable<Response> { co_return work(); };
+  auto answer = asio::co_spawn(slow_, body, asio::use_awaitable);
+  co_return co_await std::move(answer);
 }
 
 // Serves the items that could be read, and puts the errors of the others back in their places.
@@ -402,9 +409,10 @@ awaitable<Response> Service::run_model(Exchange& exchange, ModelWork<T> work, St
     places.push_back(i);
     served->push_back(std::move(work.items[i].item));
   }
-  std::optional<engine::Answer<T>> answer = co_await await_answer<T>(
+  auto serving = await_answer<T>(
       host_.engine(), exchange.deadline,
       [&](engine::Done<T> done) { return start(served, std::move(done)); });
+  std::optional<engine::Answer<T>> answer = co_await std::move(serving);
   if (!answer) {
     if (exchange.deadline && Clock::now() >= *exchange.deadline)
       throw Error(ErrorCode::kDeadlineExceeded,
@@ -444,7 +452,8 @@ awaitable<void> Service::fetch_images(std::vector<WorkItem>& items) {
       WorkItem& item = *wanted[next++];
       std::exception_ptr failure;
       try {
-        item.item.image = co_await fetcher_.fetch(*item.image_url);
+        auto fetching = fetcher_.fetch(*item.image_url);
+        item.item.image = co_await std::move(fetching);
       } catch (...) {
         failure = std::current_exception();
       }

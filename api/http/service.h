@@ -79,6 +79,7 @@ class Service {
   std::optional<Response> preflight(const Request& request) const;
   Context context(const engine::Session& session);
   boost::asio::awaitable<Response> run(Exchange& exchange, Work work);
+  boost::asio::awaitable<Response> run_slowly(std::function<Response()> work);
   template <typename T, typename Start>
   boost::asio::awaitable<Response> run_model(Exchange& exchange, ModelWork<T> work, Start start);
   boost::asio::awaitable<void> fetch_images(std::vector<WorkItem>& items);
@@ -97,7 +98,7 @@ class Service {
   std::atomic<std::shared_ptr<const ApiKeys>> keys_;
   Router router_;
   std::atomic<bool> draining_{false};
-  boost::asio::thread_pool slow_{1};
+  boost::asio::thread_pool slow_{2};
 };
 
 }  // namespace bifocal::http

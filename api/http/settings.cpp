@@ -143,6 +143,8 @@ std::vector<Setting> make_table() {
       texts("cors-origin", "Listening", &S::cors_origins,
             "Origins whose pages may call the server; * for all"),
 
+      text("model", "Model", &S::model,
+           "Bundle to serve; without one $BIFOCAL_MODEL, then the default bundle"),
       texts("model-name", "Model", &S::model_names,
             "Names by which requests may call the model; the first is told"),
       chosen<Precision>(
