@@ -40,7 +40,8 @@ int run_serve(const ServeOptions& options) {
     return 0;
   }
   if (!options.new_key.empty()) {
-    const http::NewKey key = http::make_key(options.new_key, options.role == "admin" ? http::KeyRole::kAdmin : http::KeyRole::kUse);
+    const http::NewKey key = http::make_key(
+        options.new_key, options.role == "admin" ? http::KeyRole::kAdmin : http::KeyRole::kUse);
     print(key.secret + "\n" + key.line + "\n");
     return 0;
   }

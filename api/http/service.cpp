@@ -174,7 +174,12 @@ Service::Service(const Settings& settings, Log& log)
 Service::~Service() { slow_.join(); }
 
 Context Service::context(const engine::Session& session) {
-  return {session, limits_, *index_, model_names_};
+  return {session, limits_, *index_, model_names_, why_not_ready_};
+}
+
+std::optional<std::string> Service::why_not_ready() const {
+  if (draining()) return "the server is shutting down";
+  return host_.why_not_ready();
 }
 
 void Service::reload() {
@@ -357,8 +362,8 @@ awaitable<Response> Service::answer(Exchange& exchange) {
   co_return refuse(exchange, *exchange.error);
 }
 
-// No coroutine itself: GCC 12 destroys the temporaries of an awaited call twice when that call takes
-// objects by value, so such calls are made here, or under a name, and then awaited.
+// No coroutine itself: GCC 12 destroys the temporaries of an awaited call twice when that call
+// takes objects by value, so such calls are made here, or under a name, and then awaited.
 awaitable<Response> Service::run(Exchange& exchange, Work work) {
   const engine::Call call{exchange.client, exchange.deadline, &admission_};
   const engine::Session& session = *exchange.session;
@@ -409,9 +414,9 @@ awaitable<Response> Service::run_model(Exchange& exchange, ModelWork<T> work, St
     places.push_back(i);
     served->push_back(std::move(work.items[i].item));
   }
-  auto serving = await_answer<T>(
-      host_.engine(), exchange.deadline,
-      [&](engine::Done<T> done) { return start(served, std::move(done)); });
+  auto serving = await_answer<T>(host_.engine(), exchange.deadline, [&](engine::Done<T> done) {
+    return start(served, std::move(done));
+  });
   std::optional<engine::Answer<T>> answer = co_await std::move(serving);
   if (!answer) {
     if (exchange.deadline && Clock::now() >= *exchange.deadline)

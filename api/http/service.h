@@ -61,6 +61,9 @@ class Service {
   void finished(const Exchange& exchange, int status, std::size_t response_bytes);
 
   void reload();  // keys and bundle; throws Error, and keeps what was
+  // Why requests should go elsewhere; nothing when a forward pass has worked within the last
+  // seconds.
+  std::optional<std::string> why_not_ready() const;
   void begin_draining() noexcept { draining_ = true; }
   bool draining() const noexcept { return draining_; }
 
@@ -91,6 +94,9 @@ class Service {
   std::unique_ptr<SearchIndex> index_;
   std::vector<std::string> model_names_;
   RequestLimits limits_;
+  const std::function<std::optional<std::string>()> why_not_ready_ = [this] {
+    return why_not_ready();
+  };
   engine::AdmissionLimits admission_;
   ByteBudget bodies_;
   RateLimiter rates_;

@@ -21,19 +21,14 @@ Response json(const AnswerJson& body, int status = 200) {
   return response;
 }
 
-std::optional<std::string> why_not_ready(Service& service) {
-  if (service.draining()) return "the server is shutting down";
-  return service.host().why_not_ready();
-}
-
 Response readiness(Service& service) {
-  const auto why = why_not_ready(service);
+  const auto why = service.why_not_ready();
   if (!why) return json({{"ready", true}});
   return json({{"ready", false}, {"reason", *why}}, traits(ErrorCode::kUnavailable).http_status);
 }
 
 Response health(Service& service) {
-  const auto why = why_not_ready(service);
+  const auto why = service.why_not_ready();
   const engine::EngineLoad load = service.host().engine().load();
   const ModelInfo& model = service.host().session()->info();
   return json({{"status", why ? "unavailable" : "ok"},
@@ -49,7 +44,7 @@ Response metrics(Service& service) {
   Response response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body = service.metrics().text({service.host().engine().load(), service.bodies().held(),
-                                          service.log().lost(), !why_not_ready(service)});
+                                          service.log().lost(), !service.why_not_ready()});
   return response;
 }
 

@@ -36,6 +36,7 @@ struct Context {
   const RequestLimits& limits;
   SearchIndex& index;
   std::span<const std::string> model_names;  // that a request may name; the first is told
+  const std::function<std::optional<std::string>()>& why_not_ready;  // nothing: it is ready
 };
 
 // An item as a wire format read it. Where `error` is set it is not served, and fails alone.
@@ -63,7 +64,7 @@ struct MatchWork : ModelWork<Match> {};
 struct TokenStatesWork : ModelWork<engine::TokenStates> {
   EmbedOptions options;
 };
-// What takes long and asks no model, such as loading one: run on a thread of its own.
+// What takes long and asks no model, such as loading one: run on threads of its own.
 struct SlowWork {
   std::function<Response()> run;
 };

@@ -134,14 +134,21 @@ def curl(*arguments):
     return json.loads(done.stdout)
 
 
-def test_curl_uploads_a_picture_in_each_way(url, library):
+def curl_json(url, body, folder):
+    """A body from a file: a picture in base64 is longer than a command line may be."""
+    source = folder / "body.json"
+    source.write_text(json.dumps(body))
+    return curl("-H", "Content-Type: application/json", "--data-binary", f"@{source}", url)
+
+
+def test_curl_uploads_a_picture_in_each_way(url, library, tmp_path):
     photo = PHOTOS / "rocket.jpg"
     expected = library.embed([{"image": str(photo)}])
     path = f"{url}/v1/fused/embeddings"
     ways = [
         curl("-F", f"image=@{photo}", path),
         curl("-H", "Content-Type: image/jpeg", "--data-binary", f"@{photo}", path),
-        curl("-H", "Content-Type: application/json", "-d", json.dumps({"items": [{"image": data_uri(photo)}]}), path),
+        curl_json(path, {"items": [{"image": data_uri(photo)}]}, tmp_path),
     ]
     for answer in ways:
         assert_same([answer["data"][0]["embedding"]], expected)
@@ -149,14 +156,14 @@ def test_curl_uploads_a_picture_in_each_way(url, library):
     assert_same([together["data"][0]["embedding"]], library.embed([{"image": str(photo), "text": CAPTIONS[2]}]))
 
 
-def test_jina_voyage_vllm_and_tei_by_their_recorded_forms(url, library, text_vectors):
+def test_jina_voyage_vllm_and_tei_by_their_recorded_forms(url, library, text_vectors, tmp_path):
     photo = PHOTOS / "coffee.webp"
     uri = data_uri(photo)
     image_vector = library.embed([{"image": str(photo)}])
     fused = library.embed([{"image": str(photo), "text": CAPTIONS[1]}])
 
     def post(path, body):
-        return curl("-H", "Content-Type: application/json", "-d", json.dumps(body), url + path)
+        return curl_json(url + path, body, tmp_path)
 
     jina = post("/v1/embeddings", {"model": "default", "input": [{"text": CAPTIONS[0]}, {"image": uri}]})
     assert_same(jina["data"][0]["embedding"], text_vectors[0])

@@ -168,19 +168,23 @@ Work read_tokenize(const Request& request, const Context& context) {
   const bool specials = body.optional_boolean("add_special_tokens").value_or(true);
   const nlohmann::json& texts = body.array("texts");
   require_items(texts.size(), 0, "texts", context.limits);
-  AnswerJson data = AnswerJson::array();
+  std::vector<std::string> wanted;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     if (!texts[i].is_string())
       throw Error(ErrorCode::kInvalidArgument, "texts[" + std::to_string(i) + "] is not a string");
-    AnswerJson one = {{"index", i}};
-    const Tokenization tokenization =
-        context.session.tokenize(texts[i].get_ref<const std::string&>(), specials);
-    one["tokens"] = tokens_of(tokenization);
-    one["cut_tokens"] = tokenization.cut_tokens;
-    data.push_back(std::move(one));
+    wanted.push_back(texts[i].get<std::string>());
   }
-  AnswerJson answer = {{"object", "list"}, {"data", std::move(data)}};
-  return json_response(answer);
+  return SlowWork{[wanted = std::move(wanted), specials, &session = context.session] {
+    AnswerJson data = AnswerJson::array();
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const Tokenization tokenization = session.tokenize(wanted[i], specials);
+      data.push_back({{"index", i},
+                      {"tokens", tokens_of(tokenization)},
+                      {"cut_tokens", tokenization.cut_tokens}});
+    }
+    AnswerJson answer = {{"object", "list"}, {"data", std::move(data)}};
+    return json_response(answer);
+  }};
 }
 
 AnswerJson describe(const std::string& name, const ModelInfo& model) {

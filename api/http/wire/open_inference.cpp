@@ -317,6 +317,16 @@ Work model_metadata(const Request& request, const Context& context) {
   return json_response(answer);
 }
 
+Work model_ready(const Request& request, const Context& context) {
+  require_served(request, context);
+  const auto why = context.why_not_ready();
+  AnswerJson answer = {{"name", std::string(request.path_value("model"))}, {"ready", !why}};
+  if (why) answer["reason"] = *why;
+  Response response = json_response(answer);
+  if (why) response.status = traits(ErrorCode::kUnavailable).http_status;
+  return response;
+}
+
 std::string write_error(const Error& error, const Request&) {
   return AnswerJson({{"error", error.message()}})
       .dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
@@ -338,6 +348,7 @@ std::vector<Route> open_inference_routes() {
   std::vector<Route> routes{route("GET", "/v2", "metadata", server_metadata)};
   for (const std::string path : {"/v2/models/{model}", "/v2/models/{model}/versions/{version}"}) {
     routes.push_back(route("GET", path, "metadata", model_metadata));
+    routes.push_back(route("GET", path + "/ready", "ready", model_ready));
     routes.push_back(route("POST", path + "/infer", "infer", infer));
   }
   return routes;
