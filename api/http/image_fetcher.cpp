@@ -130,6 +130,7 @@ awaitable<ImageFetcher::Hop> ImageFetcher::fetch_one(
     beast::tcp_stream stream(executor);
     stream.expires_at(deadline);
     std::vector<tcp::endpoint> endpoints;
+    endpoints.reserve(addresses.size());
     for (const auto& address : addresses) endpoints.emplace_back(address, url.port);
     co_await stream.async_connect(endpoints, asio::use_awaitable);
     if (!url.secure) co_return co_await exchange(stream, url);

@@ -248,13 +248,13 @@ void Log::write(Level level, std::string_view event, std::initializer_list<Field
   try {
     std::string line = line_of(level, event, fields);
     const std::scoped_lock lock(mutex_);
-    write_locked(std::move(line));
+    write_locked(line);
   } catch (const std::bad_alloc&) {
     ++lost_;
   }
 }
 
-void Log::write_locked(std::string line) noexcept {
+void Log::write_locked(std::string_view line) noexcept {
   try {
     if (unreported_ > 0) {
       const std::uint64_t count = unreported_;

@@ -81,7 +81,7 @@ class Log {
   std::uint64_t lost() const noexcept { return lost_; }
 
  private:
-  void write_locked(std::string line) noexcept;
+  void write_locked(std::string_view line) noexcept;
   bool put(std::string_view line) noexcept;
 
   const Level least_;

@@ -43,7 +43,7 @@ Json path_parameter(std::string_view name, std::string_view description) {
 }
 
 // Which failures an operation may answer with; what each means is said once.
-Json responses_of(const Operation& operation) {
+Json responses_of(const Operation& operation, bool with_keys) {
   const Json error = json_content(reference(operation.error));
   const auto failure = [&](const char* description) {
     return Json{{"description", description}, {"content", error}};
@@ -56,10 +56,9 @@ Json responses_of(const Operation& operation) {
   if (operation.model) responses["200"]["headers"] = openapi::timing_headers();
   responses["400"] =
       failure("The request cannot be served, whatever the load; the message says why");
-  if (!operation.open) {
+  if (with_keys && !operation.open)
     responses["401"] = failure("No API key, or one that is not known");
-    responses["403"] = failure("Understood, and refused by a setting");
-  }
+  if (!operation.open) responses["403"] = failure("Understood, and refused by a setting");
   responses["404"] = failure("A path, a model or an entry that is not there");
   if (operation.method == "post") {
     responses["408"] = failure("The request arrived too slowly");
@@ -78,11 +77,11 @@ Json responses_of(const Operation& operation) {
   return responses;
 }
 
-Json described(const Operation& operation) {
+Json described(const Operation& operation, bool with_keys) {
   Json json = {{"operationId", operation.id},
                {"tags", {operation.tag}},
                {"summary", operation.summary},
-               {"responses", responses_of(operation)}};
+               {"responses", responses_of(operation, with_keys)}};
   if (!operation.description.empty()) json["description"] = operation.description;
   json["parameters"] = operation.parameters;
   if (operation.model)
@@ -90,10 +89,10 @@ Json described(const Operation& operation) {
         {{"name", "x-request-timeout-ms"},
          {"in", "header"},
          {"description", "The request's own deadline in milliseconds; the server's where absent"},
-         {"schema", {{"type", "number"}, {"exclusiveMinimum", 0}, {"maximum", 1000000000}}}});
+         {"schema", {{"type", "number"}, {"exclusiveMinimum", 0}}}});
   if (!operation.request.is_null())
     json["requestBody"] = {{"required", true}, {"content", operation.request}};
-  json["security"] = operation.open ? Json::array() : Json{{{"key", Json::array()}}};
+  if (with_keys && !operation.open) json["security"] = {{{"key", Json::array()}}};
   return json;
 }
 
@@ -112,8 +111,8 @@ Json picture_body(const Json& object) {
 }
 
 std::vector<Operation> own_operations() {
-  const Json text = query("text", "With a raw image body: the text that belongs to it",
-                          {{"type", "string"}, {"minLength", 1}});
+  const Json text =
+      query("text", "With a raw image body: the text that belongs to it", {{"type", "string"}});
   return {
       {"post",
        "/v1/fused/embeddings",
@@ -359,22 +358,24 @@ std::vector<Operation> health_operations() {
 }  // namespace
 
 std::string openapi_document(const Settings& settings) {
+  const bool with_keys = !settings.api_keys.empty();
   Json paths = Json::object();
   for (const auto& family : {own_operations(), compatible_operations(), health_operations()})
     for (const Operation& operation : family)
-      paths[std::string(operation.path)][std::string(operation.method)] = described(operation);
-  const Json document = {
-      {"openapi", "3.1.0"},
-      {"info",
-       {{"title", "Bifocal"},
-        {"version", BIFOCAL_VERSION},
-        {"summary", "One vector for a picture, a text, or both together"},
-        {"license", {{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}}},
-      {"servers", {{{"url", "/"}}}},
-      {"paths", std::move(paths)},
-      {"components",
-       {{"schemas", openapi::schemas(settings.max_items)},
-        {"securitySchemes", {{"key", {{"type", "http"}, {"scheme", "bearer"}}}}}}}};
+      paths[std::string(operation.path)][std::string(operation.method)] =
+          described(operation, with_keys);
+  Json components = {{"schemas", openapi::schemas(settings.max_items)}};
+  if (with_keys)
+    components["securitySchemes"] = {{"key", {{"type", "http"}, {"scheme", "bearer"}}}};
+  const Json document = {{"openapi", "3.1.0"},
+                         {"info",
+                          {{"title", "Bifocal"},
+                           {"version", BIFOCAL_VERSION},
+                           {"summary", "One vector for a picture, a text, or both together"},
+                           {"license", {{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}}},
+                         {"servers", {{{"url", "/"}}}},
+                         {"paths", std::move(paths)},
+                         {"components", std::move(components)}};
   return document.dump();
 }
 

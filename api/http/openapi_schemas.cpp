@@ -33,6 +33,7 @@ Json list(const Json& items, std::size_t most = 0) {
   return json;
 }
 Json nullable(Json schema) {
+  if (schema == Json{{"type", "null"}}) return schema;
   if (schema.contains("type") && schema["type"].is_string() && !schema.contains("enum"))
     schema["type"] = {schema["type"], "null"};
   else
@@ -66,7 +67,9 @@ Json open(Properties properties) {
 Json any_of(std::initializer_list<Json> schemas) { return {{"anyOf", schemas}}; }
 
 Json model_name() {
-  return text_of("A served name; see /v1/models. Absent: the one that is served");
+  Json name = text_of("A served name; see /v1/models. Absent or empty: the one that is served");
+  name.erase("minLength");
+  return name;
 }
 Json picture() {
   return text_of("A data URI, base64, or an http(s) URL where fetching is allowed");

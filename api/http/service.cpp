@@ -291,10 +291,10 @@ void Service::find_deadline(Exchange& exchange) const {
     most = std::min(most, std::chrono::milliseconds(static_cast<std::int64_t>(
                               std::min(*value * milliseconds_a_unit, 1e9) + 0.5)));
   };
-  if (const auto text = request.headers.get("x-request-timeout-ms"); !text.empty())
-    shorten_to(text, 1, "x-request-timeout-ms");
-  if (const auto text = request.headers.get("timeout"); !text.empty())
-    shorten_to(text, 1000, "timeout (seconds)");
+  const Headers& headers = request.headers;
+  if (headers.has("x-request-timeout-ms"))
+    shorten_to(headers.get("x-request-timeout-ms"), 1, "x-request-timeout-ms");
+  if (headers.has("timeout")) shorten_to(headers.get("timeout"), 1000, "timeout (seconds)");
   if (const auto text = request.query_value("timeout"))
     shorten_to(*text, 1000, "timeout (seconds)");
   exchange.deadline = request.received + most;
