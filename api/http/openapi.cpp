@@ -61,7 +61,6 @@ Json responses_of(const Operation& operation, bool with_keys) {
   if (!operation.open) responses["403"] = failure("Understood, and refused by a setting");
   responses["404"] = failure("A path, a model or an entry that is not there");
   if (operation.method == "post") {
-    responses["408"] = failure("The request arrived too slowly");
     responses["413"] = failure("The request, or a part of it, is beyond a limit");
     responses["415"] = failure("A content type or encoding that is not read");
     responses["422"] = failure("An item that cannot be served: not an image, not UTF-8, empty");

@@ -190,7 +190,8 @@ def test_npy_is_the_json_lines(run: Run, items: list[dict], tmp_path: Path) -> N
         if "error" in line:
             assert np.isnan(row).all()
         else:
-            assert (row == np.array(line["embedding"], dtype=np.float32)).all()
+            # Two runs may make batches of other sizes.
+            np.testing.assert_allclose(row, line["embedding"], atol=BATCH_TOLERANCE)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["items.jsonl", "v.npy", "v.npy.ids.jsonl"]
 
 
