@@ -3,9 +3,12 @@
 Small synthetic files of many variants, each whole and cut short. The same on every run.
 """
 
+import base64
+import gzip
 import io
 import json
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +155,65 @@ def sentencepieces(_):
                     yield model.getvalue() + text + ids + bytes([len(text)])
 
 
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def multipart(*parts):
+    lines = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts]
+    return ("".join(lines) + "--b--\r\n").encode()
+
+
+def https(rng):
+    """The first byte chooses the reader, as in fuzz_http.cpp."""
+    yield b"\0" + base64.b64encode(rng.bytes(50))
+    yield b"\0" + base64.urlsafe_b64encode(rng.bytes(31))
+    yield b"\1data:image/png;base64," + base64.b64encode(encoded(image(rng, "L"), "PNG"))
+    yield b"\2" + multipart(("image", "abc"), ("text", "a dog"))
+    yield b"\3" + gzip.compress(b"hello " * 500)
+    yield b"\3" + zlib.compress(b"hello " * 5)
+    yield b'\4{"a": [1, {"b": null}], "c": 2, "d": 1e400, "e": "\\ud83d\\ude00"}'
+    yield b"\5/v1/search/items?id=a%20b&x=%zz&&y"
+    for url in (b"https://[::1]:8/a?b#c", b"http://Shop.example", b"../x", b"//other.example/y", b"http://1.2.3.4/%20"):
+        yield b"\6" + url
+    yield b"\7" + npy(np.ones((3, 2), np.float32))
+    yield b"\7" + npy(np.ones((3, 2), np.float64))
+
+
+def wires(rng):
+    """Bodies of every form to every route: most are refused, and that is part of it."""
+    uri = "data:image/png;base64," + base64.b64encode(encoded(image(rng, "L"), "PNG")).decode()
+    content = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": uri}}]
+    bodies = [
+        {"items": [{"text": "a", "id": "1"}, {"image": uri, "text": "b"}, {"token_ids": [1, 2]}], "side": "text"},
+        {"query": {"text": "a"}, "k": 3},
+        {"texts": ["a", "b"], "add_special_tokens": False},
+        {"input": ["a", "b"], "model": "none", "encoding_format": "base64", "dimensions": 4},
+        {"input": [[1, 2], [3]]},
+        {"input": [{"text": "a"}, {"image": uri}]},
+        {"messages": [{"role": "user", "content": content}]},
+        {"model": "none", "input_type": "search_document", "inputs": [{"content": content}], "embedding_types": ["int8", "ubinary"]},
+        {"model": "none", "inputs": [{"content": [{"type": "image_base64", "image_base64": uri}]}], "output_encoding": "base64"},
+        {"inputs": ["a", "b"], "truncate": True},
+        {"inputs": {"source_sentence": "a", "sentences": ["b", "c"]}},
+        {"query": "a", "texts": ["b"], "return_text": True},
+        {"ids": [[1, 2], [3]], "skip_special_tokens": True},
+        {"id": "7", "inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}]},
+        {"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [1, 3], "data": [[1, 2, 3]]}],
+         "outputs": [{"name": "embedding", "parameters": {"binary_data": True}}]},
+    ]
+    for route in range(32):
+        for body in bodies:
+            yield bytes([route, 0]) + json.dumps(body).encode()
+        yield bytes([route, 1]) + multipart(("image", "abc"), ("text", "a dog"))
+        yield bytes([route, 2]) + encoded(image(rng, "L"), "PNG")
+    binary = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 5}}]}
+    for route in range(32):
+        yield bytes([route, 5]) + json.dumps(binary).encode() + b"\1\0\0\0a"
+
+
 TARGETS = {
     "jpeg": jpegs,
     "png": pngs,
@@ -161,6 +223,8 @@ TARGETS = {
     "wordpiece": wordpieces,
     "tokenizer_json": tokenizer_jsons,
     "sentencepiece": sentencepieces,
+    "http": https,
+    "wire": wires,
 }
 
 

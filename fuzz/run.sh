@@ -11,7 +11,7 @@ if ! [[ ${1:-} =~ ^[1-9][0-9]*$ ]]; then
 fi
 seconds=$1
 shift
-all=(jpeg png webp safetensors json_config wordpiece tokenizer_json sentencepiece)
+all=(jpeg png webp safetensors json_config wordpiece tokenizer_json sentencepiece http wire)
 targets=("$@")
 (($#)) || targets=("${all[@]}")
 

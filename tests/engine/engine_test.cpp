@@ -14,6 +14,7 @@
 
 #include "encoded_picture.h"
 #include "engine/session.h"
+#include "models/fusion_model.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
 

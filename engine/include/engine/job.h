@@ -13,8 +13,11 @@
 #include "bifocal/result.h"
 #include "bifocal/values.h"
 #include "engine/task.h"
-#include "models/fusion_model.h"
 #include "vision/codec.h"
+
+namespace bifocal::models {
+class FusionModel;
+}
 
 namespace bifocal::engine {
 
