@@ -5,6 +5,7 @@
 #include <boost/url/url.hpp>
 
 #include <algorithm>
+#include <charconv>
 
 #include "bifocal/error.h"
 #include "message.h"
@@ -51,9 +52,12 @@ Url taken_apart(urls::url given) {
   if (url.host.empty() || url.host.size() > 253 ||
       std::any_of(url.host.begin(), url.host.end(), [](char c) { return c <= ' ' || c >= '\x7f'; }))
     refuse("has no host that could be looked up");
-  if (whole.has_port() && !whole.port().empty() && whole.port_number() == 0)
-    refuse("has no port from 1 to 65535");
-  url.port = whole.port_number() != 0 ? whole.port_number() : url.default_port();
+  url.port = url.default_port();
+  if (const std::string port = whole.port(); !port.empty()) {  // port_number() of 99999 is 34463
+    const auto end = port.data() + port.size();
+    if (std::from_chars(port.data(), end, url.port).ec != std::errc() || url.port == 0)
+      refuse("has no port from 1 to 65535");
+  }
   url.target = whole.encoded_target();
   if (!url.target.starts_with('/')) url.target.insert(0, "/");
   url.authority = whole.encoded_host_and_port();
