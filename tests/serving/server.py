@@ -1,5 +1,6 @@
 """Starts `bifocal serve` for a test, and says where it listens."""
 
+import collections
 import json
 import os
 import queue
@@ -14,7 +15,7 @@ class Server:
 
     def __init__(self, program: Path, bundle: Path, *flags: object, env: dict | None = None):
         command = [program, "serve", "--model", bundle, "--port", "0", *flags]
-        self.log: list[dict] = []
+        self.log: collections.deque[dict] = collections.deque(maxlen=10_000)
         self._events: queue.Queue = queue.Queue()
         self.process = subprocess.Popen(
             [str(part) for part in command],

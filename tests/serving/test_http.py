@@ -83,7 +83,7 @@ def test_the_log_has_the_trace_and_never_a_payload_or_a_key(start):
         assert event["traceparent"] == parent
         assert event["status"] == 200 and event["route"] == EMBED
         server.stop()
-        text = json.dumps(server.log)
+        text = json.dumps(list(server.log))
         assert "quokka" not in text and "supersecret" not in text
 
 
