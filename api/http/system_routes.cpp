@@ -12,32 +12,26 @@
 namespace bifocal::http {
 namespace {
 
-using wire::AnswerJson;
-
-Response json(const AnswerJson& body, int status = 200) {
-  Response response;
-  response.status = status;
-  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
-  return response;
-}
+using wire::json_response;
 
 Response readiness(Service& service) {
   const auto why = service.why_not_ready();
-  if (!why) return json({{"ready", true}});
-  return json({{"ready", false}, {"reason", *why}}, traits(ErrorCode::kUnavailable).http_status);
+  if (!why) return json_response({{"ready", true}});
+  return json_response({{"ready", false}, {"reason", *why}},
+                       traits(ErrorCode::kUnavailable).http_status);
 }
 
 Response health(Service& service) {
   const auto why = service.why_not_ready();
   const engine::EngineLoad load = service.host().engine().load();
   const ModelInfo& model = service.host().session()->info();
-  return json({{"status", why ? "unavailable" : "ok"},
-               {"reason", why ? AnswerJson(*why) : AnswerJson()},
-               {"model", model.name},
-               {"pending_items", load.items},
-               {"estimated_wait_ms", load.wait.count()},
-               {"index_size", service.index().size()}},
-              why ? traits(ErrorCode::kUnavailable).http_status : 200);
+  return json_response({{"status", why ? "unavailable" : "ok"},
+                        {"reason", why ? wire::AnswerJson(*why) : wire::AnswerJson()},
+                        {"model", model.name},
+                        {"pending_items", load.items},
+                        {"estimated_wait_ms", load.wait.count()},
+                        {"index_size", service.index().size()}},
+                       why ? traits(ErrorCode::kUnavailable).http_status : 200);
 }
 
 Response metrics(Service& service) {
@@ -65,18 +59,15 @@ Response asset(const Asset& asset, const Request& request) {
   return response;
 }
 
-Route get(std::string pattern, std::string name, std::function<Response(const Request&)> answer,
-          Route::Access access = Route::Access::kOpen) {
-  Route route;
-  route.method = "GET";
-  route.pattern = std::move(pattern);
-  route.dashboards = std::move(name);
-  route.read = [answer = std::move(answer)](const Request& request, const Context&) -> Work {
-    return answer(request);
-  };
-  route.write_error = wire::write_openai_error;
-  route.access = access;
-  return route;
+Route get(std::string pattern, std::string name, std::function<Response(const Request&)> answer) {
+  return {"GET",
+          std::move(pattern),
+          std::move(name),
+          [answer = std::move(answer)](const Request& request, const Context&) -> Work {
+            return answer(request);
+          },
+          wire::write_openai_error,
+          Route::Access::kOpen};
 }
 
 Route reload_route(Service& service) {
@@ -89,7 +80,7 @@ Route reload_route(Service& service) {
   route.read = [&service](const Request&, const Context&) -> Work {
     return SlowWork{[&service] {
       service.reload();
-      return json({{"reloaded", true}, {"model", service.host().session()->info().name}});
+      return json_response({{"reloaded", true}, {"model", service.host().session()->info().name}});
     }};
   };
   return route;
@@ -99,7 +90,7 @@ Route reload_route(Service& service) {
 
 std::vector<Route> system_routes(Service& service) {
   std::vector<Route> routes;
-  const auto live = [](const Request&) { return json({{"live", true}}); };
+  const auto live = [](const Request&) { return json_response({{"live", true}}); };
   const auto ready = [&service](const Request&) { return readiness(service); };
   for (const char* path : {"/live", "/v2/health/live"}) routes.push_back(get(path, "live", live));
   for (const char* path : {"/ready", "/v2/health/ready"})

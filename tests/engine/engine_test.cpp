@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -131,6 +133,48 @@ TEST_F(EngineTest, WhatIsCancelledNeverReachesAForwardPass) {
   for (const auto& outcome : result.outcomes)
     EXPECT_EQ(outcome.error().code(), ErrorCode::kCancelled);
   EXPECT_EQ(rows, 0u);
+}
+
+TEST_F(EngineTest, AForwardPassThatThrowsFailsItsOwnItemsAndTheWorkerGoesOn) {
+  Engine engine(one_worker());
+  auto pictures = std::make_shared<std::vector<Item>>(3);
+  for (Item& item : *pictures) item.image = encoded_picture(8, 8);
+  std::promise<JobResult> thrown, good;
+  JobRequest request =
+      job(pictures, "a", [&](JobResult result) { thrown.set_value(std::move(result)); });
+  request.task.kind = Task::Kind::kTokenStates;  // of pictures: thrown in the middle of the pass
+  engine.submit(std::move(request));
+  engine.submit(job(texts(3), "b", [&](JobResult result) { good.set_value(std::move(result)); }));
+  for (const auto& outcome : thrown.get_future().get().outcomes) {
+    ASSERT_FALSE(outcome.ok());
+    EXPECT_EQ(outcome.error().code(), ErrorCode::kInvalidItem);
+  }
+  for (const auto& outcome : good.get_future().get().outcomes) EXPECT_TRUE(outcome.ok());
+}
+
+// Every weight of the fusion layer is NaN: what comes out must be errors.
+TEST_F(EngineTest, NumbersThatAreNoneNeverLeave) {
+  const bifocal::testing::TemporaryDirectory directory;
+  const auto bundle = bifocal::testing::write_tiny_bundle(directory.path());
+  std::fstream file(bundle / "fusion" / "model.safetensors",
+                    std::ios::in | std::ios::out | std::ios::binary);
+  std::uint64_t header = 0;
+  file.read(reinterpret_cast<char*>(&header), sizeof header);
+  file.seekg(0, std::ios::end);
+  const auto data = static_cast<std::uint64_t>(file.tellg()) - header - sizeof header;
+  file.seekp(static_cast<std::streamoff>(header + sizeof header));
+  file << std::string(data, '\xff');
+  file.close();
+  Engine engine(one_worker());
+  std::promise<JobResult> done;
+  JobRequest request =
+      job(texts(2), "a", [&](JobResult result) { done.set_value(std::move(result)); });
+  request.model = models::FusionModel::load(models::Bundle::open(bundle), nn::Precision::kFp32);
+  engine.submit(std::move(request));
+  for (const auto& outcome : done.get_future().get().outcomes) {
+    ASSERT_FALSE(outcome.ok());
+    EXPECT_EQ(outcome.error().code(), ErrorCode::kNumerical);
+  }
 }
 
 TEST_F(EngineTest, WhatIsTooLateNeverReachesAForwardPass) {

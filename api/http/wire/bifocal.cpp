@@ -10,12 +10,6 @@
 namespace bifocal::http::wire {
 namespace {
 
-Response json_response(const AnswerJson& body) {
-  Response response;
-  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
-  return response;
-}
-
 AnswerJson list_of(const Context& context) {
   return {
       {"object", "list"}, {"model", context.model_names.front()}, {"data", AnswerJson::array()}};
@@ -221,26 +215,15 @@ Work get_model(const Request& request, const Context& context) {
   return json_response(describe(name, context.session.info()));
 }
 
-Route route(std::string method, std::string pattern, std::string dashboards,
-            Work (*read)(const Request&, const Context&)) {
-  Route made;
-  made.method = std::move(method);
-  made.pattern = std::move(pattern);
-  made.dashboards = std::move(dashboards);
-  made.read = read;
-  made.write_error = write_openai_error;
-  return made;
-}
-
 }  // namespace
 
 std::vector<Route> bifocal_routes() {
-  return {route("POST", "/v1/fused/embeddings", "embed", read_embed),
-          route("POST", "/v1/match", "match", read_match),
-          route("POST", "/v1/classify", "classify", read_classify),
-          route("POST", "/v1/tokenize", "tokenize", read_tokenize),
-          route("GET", "/v1/models", "models", list_models),
-          route("GET", "/v1/models/{model}", "models", get_model)};
+  return {{"POST", "/v1/fused/embeddings", "embed", read_embed, write_openai_error},
+          {"POST", "/v1/match", "match", read_match, write_openai_error},
+          {"POST", "/v1/classify", "classify", read_classify, write_openai_error},
+          {"POST", "/v1/tokenize", "tokenize", read_tokenize, write_openai_error},
+          {"GET", "/v1/models", "models", list_models, write_openai_error},
+          {"GET", "/v1/models/{model}", "models", get_model, write_openai_error}};
 }
 
 }  // namespace bifocal::http::wire

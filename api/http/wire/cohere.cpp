@@ -181,14 +181,6 @@ std::string write_error(const Error& error, const Request& request) {
 
 }  // namespace
 
-std::vector<Route> cohere_routes() {
-  Route route;
-  route.method = "POST";
-  route.pattern = "/v2/embed";
-  route.dashboards = "embed";
-  route.read = read;
-  route.write_error = write_error;
-  return {route};
-}
+std::vector<Route> cohere_routes() { return {{"POST", "/v2/embed", "embed", read, write_error}}; }
 
 }  // namespace bifocal::http::wire

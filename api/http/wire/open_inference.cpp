@@ -17,12 +17,6 @@ namespace {
 
 constexpr const char* kVersion = "1";
 
-Response json_response(const AnswerJson& body) {
-  Response response;
-  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
-  return response;
-}
-
 void require_served(const Request& request, const Context& context) {
   require_model(request.path_value("model"), context);
   const std::string_view version = request.path_value("version");
@@ -335,21 +329,11 @@ std::string write_error(const Error& error, const Request&) {
 }  // namespace
 
 std::vector<Route> open_inference_routes() {
-  const auto route = [](std::string method, std::string pattern, std::string dashboards,
-                        Work (*read)(const Request&, const Context&)) {
-    Route made;
-    made.method = std::move(method);
-    made.pattern = std::move(pattern);
-    made.dashboards = std::move(dashboards);
-    made.read = read;
-    made.write_error = write_error;
-    return made;
-  };
-  std::vector<Route> routes{route("GET", "/v2", "metadata", server_metadata)};
+  std::vector<Route> routes{{"GET", "/v2", "metadata", server_metadata, write_error}};
   for (const std::string path : {"/v2/models/{model}", "/v2/models/{model}/versions/{version}"}) {
-    routes.push_back(route("GET", path, "metadata", model_metadata));
-    routes.push_back(route("GET", path + "/ready", "ready", model_ready));
-    routes.push_back(route("POST", path + "/infer", "infer", infer));
+    routes.push_back({"GET", path, "metadata", model_metadata, write_error});
+    routes.push_back({"GET", path + "/ready", "ready", model_ready, write_error});
+    routes.push_back({"POST", path + "/infer", "infer", infer, write_error});
   }
   return routes;
 }

@@ -142,13 +142,7 @@ Work read(const Request& given, const Context& context) {
 }  // namespace
 
 std::vector<Route> openai_routes() {
-  Route route;
-  route.method = "POST";
-  route.pattern = "/v1/embeddings";
-  route.dashboards = "embed";
-  route.read = read;
-  route.write_error = write_openai_error;
-  return {route};
+  return {{"POST", "/v1/embeddings", "embed", read, write_openai_error}};
 }
 
 }  // namespace bifocal::http::wire

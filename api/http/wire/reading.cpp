@@ -149,6 +149,13 @@ Usage usage_of(const std::vector<Result<Embedding>>& results) {
   return usage;
 }
 
+Response json_response(const AnswerJson& body, int status) {
+  Response response;
+  response.status = status;
+  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return response;
+}
+
 std::string write_openai_error(const Error& error, const Request&) {
   const AnswerJson body = {{"error",
                             {{"message", error.message()},

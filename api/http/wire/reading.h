@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../work.h"
+#include "json.h"
 
 // What several wire formats read and write alike.
 namespace bifocal::http::wire {
@@ -54,6 +55,9 @@ struct Usage {
   std::int64_t pixels = 0;
 };
 Usage usage_of(const std::vector<Result<Embedding>>& results);
+
+// An answer in JSON; what is not UTF-8 in it is replaced (U+FFFD).
+Response json_response(const AnswerJson& body, int status = 200);
 
 // {"error": {"message", "type", "param", "code"}}: OpenAI's form and our own.
 std::string write_openai_error(const Error& error, const Request& request);

@@ -11,12 +11,6 @@
 namespace bifocal::http::wire {
 namespace {
 
-Response json_response(const AnswerJson& body) {
-  Response response;
-  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
-  return response;
-}
-
 AnswerJson describe(const SearchIndex& index) {
   return {{"size", index.size()}, {"approximate", index.approximate()}};
 }
@@ -85,20 +79,9 @@ Work remove(const Request& request, const Context& context) {
 }  // namespace
 
 std::vector<Route> search_routes() {
-  std::vector<Route> routes;
-  const auto add = [&routes](const char* method, const char* pattern, auto read) {
-    Route route;
-    route.method = method;
-    route.pattern = pattern;
-    route.dashboards = "search";
-    route.read = read;
-    route.write_error = write_openai_error;
-    routes.push_back(std::move(route));
-  };
-  add("POST", "/v1/search", read_search);
-  add("POST", "/v1/search/items", read_add);
-  add("DELETE", "/v1/search/items", remove);
-  return routes;
+  return {{"POST", "/v1/search", "search", read_search, write_openai_error},
+          {"POST", "/v1/search/items", "search", read_add, write_openai_error},
+          {"DELETE", "/v1/search/items", "search", remove, write_openai_error}};
 }
 
 }  // namespace bifocal::http::wire

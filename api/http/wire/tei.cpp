@@ -16,12 +16,6 @@
 namespace bifocal::http::wire {
 namespace {
 
-Response json_response(const AnswerJson& body) {
-  Response response;
-  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
-  return response;
-}
-
 // truncate, truncation_direction and prompt_name, which most of its requests have.
 LongText read_truncation(const JsonObject& body) {
   if (body.has("prompt_name")) body.fail("prompt_name", "names a prompt, and this model has none");
@@ -357,28 +351,17 @@ std::string write_error(const Error& error, const Request&) {
       .dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
 }
 
-Route route(std::string method, std::string pattern, std::string dashboards,
-            Work (*read)(const Request&, const Context&)) {
-  Route made;
-  made.method = std::move(method);
-  made.pattern = std::move(pattern);
-  made.dashboards = std::move(dashboards);
-  made.read = read;
-  made.write_error = write_error;
-  return made;
-}
-
 }  // namespace
 
 std::vector<Route> tei_routes() {
-  return {route("POST", "/embed", "embed", read_embed),
-          route("POST", "/embed_all", "embed_all", read_embed_all),
-          route("POST", "/similarity", "similarity", read_similarity),
-          route("POST", "/rerank", "rerank", read_rerank),
-          route("POST", "/predict", "predict", read_predict),
-          route("POST", "/tokenize", "tokenize", read_tokenize),
-          route("POST", "/decode", "decode", read_decode),
-          route("GET", "/info", "info", read_info)};
+  return {{"POST", "/embed", "embed", read_embed, write_error},
+          {"POST", "/embed_all", "embed_all", read_embed_all, write_error},
+          {"POST", "/similarity", "similarity", read_similarity, write_error},
+          {"POST", "/rerank", "rerank", read_rerank, write_error},
+          {"POST", "/predict", "predict", read_predict, write_error},
+          {"POST", "/tokenize", "tokenize", read_tokenize, write_error},
+          {"POST", "/decode", "decode", read_decode, write_error},
+          {"GET", "/info", "info", read_info, write_error}};
 }
 
 }  // namespace bifocal::http::wire

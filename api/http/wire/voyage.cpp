@@ -88,13 +88,7 @@ std::string write_error(const Error& error, const Request&) {
 }  // namespace
 
 std::vector<Route> voyage_routes() {
-  Route route;
-  route.method = "POST";
-  route.pattern = "/v1/multimodalembeddings";
-  route.dashboards = "embed";
-  route.read = read;
-  route.write_error = write_error;
-  return {route};
+  return {{"POST", "/v1/multimodalembeddings", "embed", read, write_error}};
 }
 
 }  // namespace bifocal::http::wire
