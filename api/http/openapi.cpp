@@ -103,7 +103,7 @@ Json picture_body(const Json& object) {
         {"description", "One item: a picture as a file, a text, or both"},
         {"properties",
          {{"image", {{"type", "string"}, {"contentMediaType", "application/octet-stream"}}},
-          {"text", {{"type", "string"}, {"minLength", 1}}}}}}}};
+          {"text", {{"type", "string"}}}}}}}};
   for (const char* type : {"image/jpeg", "image/png", "image/webp"})
     content[type] = {{"schema", Json::object()}};
   return content;

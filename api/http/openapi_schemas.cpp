@@ -77,11 +77,16 @@ Json picture() {
 Json ids() { return list(integer(0, INT32_MAX), 32768); }
 
 void add_own(Json& all, std::size_t most) {
-  all["Item"] = closed({{"id", {{"type", "string"}}},
-                        {"text", text_of("UTF-8")},
-                        {"token_ids", ids()},
-                        {"image", picture()}},
-                       0);
+  // Types alone: what else can be wrong is the item's own error, in an answer of status 200.
+  const auto any_text = [](const char* description) {
+    return Json{{"type", "string"}, {"description", description}};
+  };
+  all["Item"] = closed(
+      {{"id", any_text("The caller's own; comes back with the answer")},
+       {"text", any_text("UTF-8")},
+       {"token_ids", list({{"type", "integer"}})},
+       {"image", any_text("A data URI, base64, or an http(s) URL where fetching is allowed")}},
+      0);
   all["Item"]["description"] = "An image, a text, or both. token_ids stand for a text.";
   const Json items = list(reference("Item"), most);
   const Json side = words({"fused", "image", "text"});
