@@ -391,7 +391,8 @@ awaitable<Response> Service::run(Exchange& exchange, Work work) {
   auto& states = std::get<TokenStatesWork>(work);
   const EmbedOptions options = states.options;
   return run_model<engine::TokenStates>(
-      exchange, std::move(states), [&session, call, options](engine::Items items, auto done) {
+      exchange, std::move(states),
+      [&session, call, options](engine::Items items, engine::Done<engine::TokenStates> done) {
         return session.token_states(std::move(items), options, call, std::move(done));
       });
 }

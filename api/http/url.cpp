@@ -41,7 +41,7 @@ Url taken_apart(urls::url given) {
   const std::string normal(given.buffer().data(), given.buffer().size());
   const auto again = urls::parse_uri(normal);
   if (!again) refuse("cannot be read");
-  const urls::url_view whole = *again;
+  const urls::url_view& whole = *again;
   Url url;
   if (whole.scheme_id() != urls::scheme::http && whole.scheme_id() != urls::scheme::https)
     refuse("is not of http or https");

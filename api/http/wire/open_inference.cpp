@@ -191,7 +191,8 @@ std::vector<OutputTensor> tensors_of(const InferForm& form,
   return {tensor};
 }
 
-std::vector<OutputTensor> tensors_of(const InferForm& form, std::vector<Result<Match>> results) {
+std::vector<OutputTensor> tensors_of(const InferForm& form,
+                                     const std::vector<Result<Match>>& results) {
   std::vector<OutputTensor> tensors;
   for (const Wanted& wanted : form.outputs) {
     std::vector<float> all;
@@ -233,7 +234,7 @@ std::vector<OutputTensor> tensors_of(const InferForm& form,
 }
 
 template <typename W, typename T>
-Work finish(W work, std::vector<WorkItem> items, InferForm form) {
+Work finish(W work, std::vector<WorkItem>&& items, InferForm form) {
   work.items = std::move(items);
   work.write = [form = std::move(form)](const Context&, std::vector<Result<T>> results) {
     throw_first_error(results, "item");
@@ -281,9 +282,10 @@ Work infer(const Request& request, const Context& context) {
 
 // --- Metadata -----------------------------------------------------------------------------------
 
-AnswerJson tensor_info(const char* name, const char* datatype, std::vector<std::int64_t> shape) {
+AnswerJson tensor_info(const char* name, const char* datatype,
+                       const std::vector<std::int64_t>& shape) {
   AnswerJson json = {{"name", name}, {"datatype", datatype}};
-  json["shape"] = std::move(shape);
+  json["shape"] = shape;
   return json;
 }
 
@@ -306,7 +308,7 @@ Work model_metadata(const Request& request, const Context& context) {
     std::vector<std::int64_t> shape = {-1};
     if (output.kind == Kind::kEmbed) shape.push_back(context.session.info().embedding_size);
     if (output.kind == Kind::kClassify) shape.push_back(-1);
-    answer["outputs"].push_back(tensor_info(output.name, output.datatype, std::move(shape)));
+    answer["outputs"].push_back(tensor_info(output.name, output.datatype, shape));
   }
   return json_response(answer);
 }

@@ -84,7 +84,7 @@ Work read_embed_all(const Request& request, const Context& context) {
   TokenStatesWork work;
   work.items = read_inputs(body, context.limits);
   work.options.long_text = read_truncation(body);
-  work.write = [](const Context&, std::vector<Result<engine::TokenStates>> results) {
+  work.write = [](const Context&, const std::vector<Result<engine::TokenStates>>& results) {
     throw_first_error(results, "inputs");
     AnswerJson answer = AnswerJson::array();
     for (const auto& result : results) {
@@ -181,9 +181,11 @@ Work read_rerank(const Request& request, const Context& context) {
     for (WorkItem& item : items) item.item.image = image.item.image;
     MatchWork work;
     work.items = std::move(items);
-    work.write = [form = std::move(form)](const Context&, std::vector<Result<Match>> results) {
+    work.write = [form = std::move(form)](const Context&,
+                                          const std::vector<Result<Match>>& results) {
       throw_first_error(results, "texts");
       std::vector<float> scores;
+      scores.reserve(results.size());
       for (const auto& result : results)
         scores.push_back(form.raw_scores ? result.value().logit : result.value().probability);
       return write_ranks(form, scores);
@@ -237,7 +239,7 @@ Work read_predict(const Request& request, const Context& context) {
   } else {
     work.items.push_back(one(inputs, "inputs"));
   }
-  work.write = [batch](const Context&, std::vector<Result<Classification>> results) {
+  work.write = [batch](const Context&, const std::vector<Result<Classification>>& results) {
     throw_first_error(results, "inputs");
     AnswerJson answer = AnswerJson::array();
     for (const auto& result : results) {
