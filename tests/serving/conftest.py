@@ -1,26 +1,13 @@
 """What the tests of the server share."""
 
-import base64
-import io
-import json
-import subprocess
 import sys
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from server import Server  # noqa: E402
-
-PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
-CAPTIONS = [
-    "a tabby cat with green eyes",
-    "a cup of coffee on a red saucer",
-    "a rocket on its launch pad",
-    "two dogs run on the beach",
-]
+from serving_support import PHOTOS, Library, data_uri  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +28,6 @@ def url(server):
     return server.url
 
 
-def data_uri(path: Path) -> str:
-    kind = {".jpg": "jpeg", ".png": "png", ".webp": "webp"}[path.suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
 @pytest.fixture(scope="session")
 def photo() -> Path:
     return PHOTOS / "coffee.webp"
@@ -56,45 +38,6 @@ def photo_uri(photo) -> str:
     return data_uri(photo)
 
 
-def png(width: int, height: int) -> bytes:
-    """One colour, whatever the size: it packs to next to nothing."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 30, 30)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-class Library:
-    """What the command line gives for the same items: the library without the server."""
-
-    def __init__(self, program: Path, bundle: Path, folder: Path):
-        self.program, self.bundle, self.folder = program, bundle, folder
-
-    def run(self, command: str, records: list[dict]) -> list[dict]:
-        source = self.folder / "items.jsonl"
-        source.write_text("".join(json.dumps(record) + "\n" for record in records))
-        done = subprocess.run(
-            [self.program, command, "--model", self.bundle, "--input", source],
-            capture_output=True, text=True, check=False,
-        )
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def embed(self, records: list[dict]) -> np.ndarray:
-        return np.array([answer["embedding"] for answer in self.run("embed", records)])
-
-
 @pytest.fixture(scope="session")
 def library(bifocal, default_bundle, tmp_path_factory):
     return Library(bifocal, default_bundle, tmp_path_factory.mktemp("library"))
-
-
-def assert_same(ours, theirs, tolerance=1e-6):
-    """Vectors through the server against vectors of the library. 1e-6 holds where both made the
-    same batches; a batch of another shape may differ by float32 rounding."""
-    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
-    assert ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() <= tolerance, np.abs(ours - theirs).max()
-
-
-__all__ = ["CAPTIONS", "PHOTOS", "assert_same", "data_uri", "png", "zlib"]

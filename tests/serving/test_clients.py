@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, PHOTOS, assert_same, data_uri
+from serving_support import CAPTIONS, PHOTOS, assert_same, data_uri
 
 cohere = pytest.importorskip("cohere")
 openai = pytest.importorskip("openai")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from conftest import CAPTIONS, png
+from serving_support import CAPTIONS, png
 from test_http import EMBED, body, request_bytes
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import requests
-from conftest import CAPTIONS, assert_same, png
+from serving_support import CAPTIONS, assert_same, png
 
 EMBED = "/v1/fused/embeddings"
 
