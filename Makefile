@@ -17,7 +17,7 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (default 600)
 sanitize: ## the tests that need no LibTorch under ASan+UBSan and under ThreadSanitizer
 	@tools/setup --tests && tools/sanitize address thread
 
-soak: all ## load a server for SOAK_SECONDS (default 3600) and print the slope of its memory
+soak: ## load a server for SOAK_SECONDS (default 3600) and print the slope of its memory
 	@tools/build --tests && .venv/bin/python tests/serving/soak.py --seconds $${SOAK_SECONDS:-3600}
 
 lint: ## formatting and static analysis

@@ -68,7 +68,7 @@ def test_schemathesis_finds_no_failure(start, api_key, tmp_path):
              "--header", f"Authorization: Bearer {secret}",
              "--max-examples", "20", "--seed", "7", "--phases", "examples,coverage,fuzzing",
              "--request-timeout", "30", "--no-color", "--suppress-health-check", "all"],
-            capture_output=True, text=True, timeout=600,
+            capture_output=True, text=True, timeout=600, cwd=tmp_path,  # it leaves a cache
         )
         assert done.returncode == 0, done.stdout[-12000:] + done.stderr[-2000:]
         assert server.process.poll() is None

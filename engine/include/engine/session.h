@@ -17,10 +17,6 @@
 #include "engine/engine.h"
 #include "vision/codec.h"
 
-namespace bifocal::models {
-class FusionModel;
-}
-
 namespace bifocal::engine {
 
 // Who asks, until when, and under which limits (null: none).
