@@ -120,13 +120,6 @@ Session Session::open(const std::filesystem::path& path, const LoadOptions& opti
                  {options.max_image_pixels, options.max_image_bytes}, std::move(engine));
 }
 
-Session::Session(std::shared_ptr<const models::FusionModel> model, ModelInfo info,
-                 const vision::DecodeLimits& limits, std::shared_ptr<Engine> engine)
-    : model_(std::move(model)),
-      info_(std::move(info)),
-      limits_(limits),
-      engine_(std::move(engine)) {}
-
 JobRequest Session::request(std::span<const Item> items, const Task& task,
                             const EmbedOptions& options) const {
   JobRequest request;

@@ -7,13 +7,6 @@
 
 namespace bifocal::engine {
 
-Session::Session(std::shared_ptr<const models::FusionModel> model, ModelInfo info,
-                 const vision::DecodeLimits& limits, std::shared_ptr<Engine> engine)
-    : model_(std::move(model)),
-      info_(std::move(info)),
-      limits_(limits),
-      engine_(std::move(engine)) {}
-
 Tokenization Session::tokenize(std::string_view text, bool, std::int64_t) const {
   Tokenization tokenization;
   for (std::size_t i = 0; i < text.size() && i < 16; ++i) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bifocal/model.h"
@@ -51,7 +52,11 @@ class Session {
   static Session open(const std::filesystem::path& bundle, const LoadOptions& options,
                       std::shared_ptr<Engine> engine);
   Session(std::shared_ptr<const models::FusionModel> model, ModelInfo info,
-          const vision::DecodeLimits& limits, std::shared_ptr<Engine> engine);
+          const vision::DecodeLimits& limits, std::shared_ptr<Engine> engine)
+      : model_(std::move(model)),
+        info_(std::move(info)),
+        limits_(limits),
+        engine_(std::move(engine)) {}
 
   // These wait. classify() throws Error(kInvalidArgument) for a label set that the bundle does not
   // have; for match(), an item without both sides is an Error(kInvalidItem) in its place.
