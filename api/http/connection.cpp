@@ -10,7 +10,6 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -38,12 +37,13 @@ namespace bhttp = boost::beast::http;
 using asio::awaitable;
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
-using Plain = beast::tcp_stream;
-using Secure = beast::ssl_stream<beast::tcp_stream>;
+using Plain = tcp::socket;
+using Secure = beast::ssl_stream<tcp::socket>;
 using Parser = bhttp::request_parser<bhttp::buffer_body>;
 
 constexpr auto kRateGrace = std::chrono::seconds(5);  // before min-body-rate counts
 constexpr auto kFarewell = std::chrono::seconds(1);   // for a peer to take our last words
+constexpr auto kCallOffAgain = std::chrono::milliseconds(50);
 constexpr std::size_t kReadAtOnce = 64 * 1024;
 
 auto into(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
@@ -54,10 +54,11 @@ class Connection {
   Connection(Stream stream, std::shared_ptr<Service> service,
              std::shared_ptr<OpenConnections> connections)
       : stream_(std::move(stream)),
+        timer_(stream_.get_executor()),
         service_(std::move(service)),
         connections_(std::move(connections)) {
     error_code ignored;
-    const auto end = tcp_stream().socket().remote_endpoint(ignored);
+    const auto end = socket().remote_endpoint(ignored);
     const auto address = end.address();
     is_local_ = address.is_loopback();
     peer_ = address.to_string(ignored);
@@ -68,7 +69,8 @@ class Connection {
     const auto place = connections_->add({[this, executor = stream_.get_executor(),
                                            alive = std::weak_ptr<int>(alive_)](bool only_idle) {
       asio::dispatch(executor, [this, alive, only_idle] {
-        if (alive.lock() && (idle_ || !only_idle)) tcp_stream().close();
+        error_code ignored;
+        if (alive.lock() && (idle_ || !only_idle)) socket().close(ignored);
       });
     }});
     try {
@@ -85,13 +87,38 @@ class Connection {
   }
 
  private:
-  Plain& tcp_stream() { return beast::get_lowest_layer(stream_); }
+  tcp::socket& socket() { return beast::get_lowest_layer(stream_); }
   const Settings& settings() const { return service_->settings(); }
+
+  // What is awaited next is called off at `when`: was_late() tells that from other ends. The socket
+  // stays open, so that a late peer can be told why.
+  void end_by(Clock::time_point when) {
+    late_ = false;
+    timer_.expires_at(when);
+    call_off_when_due();
+  }
+  void call_off_when_due() {
+    timer_.async_wait([this, alive = std::weak_ptr<int>(alive_)](const error_code& replaced) {
+      // A wait that was over when it was replaced comes here all the same.
+      if (replaced || !alive.lock() || Clock::now() < timer_.expiry()) return;
+      late_ = true;
+      error_code ignored;
+      socket().cancel(ignored);
+      // A step that had just ended was not met, and the next of the same operation begins.
+      timer_.expires_after(kCallOffAgain);
+      call_off_when_due();
+    });
+  }
+  void never_end() { timer_.expires_at(Clock::time_point::max()); }
+  void end_within(Clock::duration time) { end_by(Clock::now() + time); }
+  bool was_late(const error_code& error) const {
+    return late_ && error == asio::error::operation_aborted;
+  }
 
   awaitable<bool> shake_hands() {
     if constexpr (std::is_same_v<Stream, Secure>) {
       error_code error;
-      tcp_stream().expires_after(settings().header_timeout);
+      end_within(settings().header_timeout);
       co_await stream_.async_handshake(asio::ssl::stream_base::server, into(error));
       co_return !error;
     }
@@ -106,7 +133,7 @@ class Connection {
     parser.header_limit(static_cast<std::uint32_t>(settings().max_header_bytes));
     parser.body_limit(boost::none);  // counted by read_body()
     error_code error;
-    tcp_stream().expires_after(settings().header_timeout);
+    end_within(settings().header_timeout);
     co_await bhttp::async_read_header(stream_, buffer_, parser, into(error));
     if (error) {
       co_await explain_bad_header(error);
@@ -128,8 +155,9 @@ class Connection {
     }
     if (exchange.refusal) {
       // What is still to come must be taken off the wire before the next request; where that is
-      // much, it is cheaper to hang up.
-      keep = co_await skip_body(parser) && keep;
+      // much, or comes too slowly, it is cheaper to hang up.
+      const bool slow = exchange.error && exchange.error->code() == ErrorCode::kRequestTimeout;
+      keep = !slow && co_await skip_body(parser) && keep;
       auto writing = write(exchange, *std::move(exchange.refusal), parser, keep);
       co_return co_await std::move(writing);
     }
@@ -144,7 +172,7 @@ class Connection {
     error_code error;
     idle_ = true;
     if (service_->draining()) co_return false;
-    tcp_stream().expires_after(settings().idle_timeout);
+    end_within(settings().idle_timeout);
     // Reading, and not waiting for readiness: TLS may hold bytes that the socket no longer has.
     const std::size_t count = co_await stream_.async_read_some(buffer_.prepare(4096), into(error));
     buffer_.commit(count);
@@ -164,9 +192,9 @@ class Connection {
 
   awaitable<void> explain_bad_header(const error_code& error) {
     if (error == bhttp::error::end_of_stream || error == asio::error::eof ||
-        error == asio::error::connection_reset || error == asio::error::operation_aborted)
+        error == asio::error::connection_reset)
       co_return;
-    const bool slow = error == beast::error::timeout;
+    const bool slow = was_late(error);
     if (!slow && error.category() != bhttp::make_error_code(bhttp::error::bad_value).category())
       co_return;
     const Error failure =
@@ -181,11 +209,6 @@ class Connection {
     exchange.peer = exchange.client = peer_;
     exchange.error = failure;
     Parser none;
-    if (slow) {
-      // The stream's own timer closed the socket: there is nobody to tell.
-      service_->finished(exchange, traits(failure.code()).http_status, 0);
-      co_return;
-    }
     auto writing = write(exchange, service_->refuse(exchange, failure), none, false);
     co_await std::move(writing);
   }
@@ -196,7 +219,7 @@ class Connection {
       co_return true;
     bhttp::response<bhttp::empty_body> go_on{bhttp::status::continue_, message.version()};
     error_code error;
-    tcp_stream().expires_after(settings().write_timeout);
+    end_within(settings().write_timeout);
     co_await bhttp::async_write(stream_, go_on, into(error));
     continued_ = true;
     co_return !error;
@@ -231,16 +254,17 @@ class Connection {
       parser.get().body().data = body.data() + before;
       parser.get().body().size = room;
       error_code error;
-      tcp_stream().expires_at(next_by(began, before));
+      end_by(next_by(began, before));
       co_await bhttp::async_read_some(stream_, buffer_, parser, into(error));
       if (error == bhttp::error::need_buffer) error = {};
       body.resize(before + room - parser.get().body().size);
-      if (error == beast::error::timeout) {
-        const Error slow(ErrorCode::kRequestTimeout, "the request's body arrived too slowly");
-        exchange.error = slow;
-        service_->finished(exchange, traits(slow.code()).http_status, 0);
-        co_return Error(ErrorCode::kCancelled, "gone");
-      }
+      if (was_late(error))
+        co_return Error(ErrorCode::kRequestTimeout,
+                        "the request's body arrived too slowly; send it within " +
+                            std::to_string(settings().body_timeout.count()) +
+                            " ms (body-timeout-ms), and faster than " +
+                            std::to_string(settings().min_body_rate) +
+                            " bytes a second (min-body-rate)");
       if (error && error.category() == bhttp::make_error_code(bhttp::error::bad_value).category() &&
           error != bhttp::error::partial_message && error != bhttp::error::end_of_stream)
         co_return Error(ErrorCode::kInvalidArgument, "the body's framing is broken",
@@ -275,7 +299,7 @@ class Connection {
     if (!left || *left > kWorthReading) co_return false;
     std::array<char, 8192> sink;
     error_code error;
-    tcp_stream().expires_after(kRateGrace);
+    end_within(kRateGrace);
     while (!parser.is_done()) {
       parser.get().body().data = sink.data();
       parser.get().body().size = sink.size();
@@ -289,7 +313,7 @@ class Connection {
   // Nothing where the peer went away first; what it wanted is then called off.
   awaitable<std::optional<Response>> answer_unless_gone(Exchange& exchange) {
     using namespace asio::experimental::awaitable_operators;
-    tcp_stream().expires_never();
+    never_end();
     auto outcome = co_await (service_->answer(exchange) || peer_gone());
     if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
     exchange.error = Error(ErrorCode::kCancelled, "the caller has gone");
@@ -301,11 +325,10 @@ class Connection {
   // they stay where they are, and end the watch.
   awaitable<void> peer_gone() {
     error_code error;
-    co_await tcp_stream().socket().async_wait(tcp::socket::wait_read, into(error));
+    co_await socket().async_wait(tcp::socket::wait_read, into(error));
     if (!error) {
       char byte = 0;
-      const auto got =
-          ::recv(tcp_stream().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+      const auto got = ::recv(socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
       if (got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) co_return;
     }
     asio::steady_timer forever(co_await asio::this_coro::executor);
@@ -329,7 +352,7 @@ class Connection {
     message.body() = beast::span<const char>(response.body.data(), response.body.size());
     if (response.status != 204) message.content_length(response.body.size());
     error_code error;
-    tcp_stream().expires_after(settings().write_timeout);
+    end_within(settings().write_timeout);
     bhttp::serializer<false, bhttp::span_body<const char>> serializer(message);
     if (head_only || response.status == 204)
       co_await bhttp::async_write_header(stream_, serializer, into(error));
@@ -342,17 +365,18 @@ class Connection {
   // Closes so that the peer can still read what was last written: a reset would throw it away.
   awaitable<void> say_goodbye() {
     error_code error;
-    tcp_stream().expires_after(kFarewell);
+    end_within(kFarewell);
     if constexpr (std::is_same_v<Stream, Secure>) co_await stream_.async_shutdown(into(error));
-    tcp_stream().socket().shutdown(tcp::socket::shutdown_send, error);
+    socket().shutdown(tcp::socket::shutdown_send, error);
     std::array<char, 8192> sink;
     std::size_t taken = 0;
-    while (!error && taken < (std::size_t{4} << 20))
-      taken += co_await tcp_stream().async_read_some(asio::buffer(sink), into(error));
-    tcp_stream().close();
+    while (!error && !late_ && taken < (std::size_t{4} << 20))
+      taken += co_await socket().async_read_some(asio::buffer(sink), into(error));
+    socket().close(error);
   }
 
   Stream stream_;
+  asio::steady_timer timer_;
   std::shared_ptr<Service> service_;
   std::shared_ptr<OpenConnections> connections_;
   beast::flat_buffer buffer_;
@@ -360,6 +384,7 @@ class Connection {
   bool is_local_ = false;
   bool idle_ = false;
   bool continued_ = false;
+  bool late_ = false;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 

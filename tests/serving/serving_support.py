@@ -9,12 +9,26 @@ from pathlib import Path
 import numpy as np
 
 PHOTOS = Path(__file__).resolve().parents[2] / "examples" / "photos"
+EMBED = "/v1/fused/embeddings"
 CAPTIONS = [
     "a tabby cat with green eyes",
     "a cup of coffee on a red saucer",
     "a rocket on its launch pad",
     "two dogs run on the beach",
 ]
+
+
+def body(*texts):
+    return {"items": [{"text": text} for text in texts or CAPTIONS[:1]]}
+
+
+def request_bytes(path, payload: bytes, *headers: str, close=True) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
+    if not any(header.lower().startswith(("transfer-encoding", "content-length")) for header in headers):
+        lines.append(f"Content-Length: {len(payload)}")
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
 
 
 def data_uri(path: Path) -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from serving_support import CAPTIONS, png
-from test_http import EMBED, body, request_bytes
+from serving_support import CAPTIONS, EMBED, body, png, request_bytes
 
 
 def serves(server) -> bool:
@@ -102,6 +101,27 @@ def test_half_open_connections_are_cut(start):
         assert serves(server)
 
 
+def sent_by_trickle(connection, byte, patience=15):
+    """What came back while one byte was sent after the other, until the server closed."""
+    received, until = b"", time.monotonic() + patience
+    connection.settimeout(0.2)
+    while time.monotonic() < until:
+        try:
+            connection.sendall(byte)
+        except OSError:
+            pass  # closed for what we send; the answer may still be there
+        try:
+            got = connection.recv(65536)
+        except TimeoutError:
+            continue
+        except OSError:
+            return received
+        if not got:
+            return received
+        received += got
+    raise AssertionError("the server kept a slow client")
+
+
 def test_a_slow_loris_is_cut_and_starves_nobody(start):
     with start("--header-timeout-ms", 1000) as server:
         slow = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(200)]
@@ -122,18 +142,21 @@ def test_a_slow_loris_is_cut_and_starves_nobody(start):
             connection.close()
 
 
-def test_a_body_that_trickles_is_cut(start):
+def test_a_header_that_trickles_is_told_why_and_cut(start):
+    with start("--header-timeout-ms", 1000) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            answer = sent_by_trickle(connection, b"X")
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"header" in answer
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 10000", "Transfer-Encoding: chunked"])
+def test_a_body_that_trickles_is_told_why_and_cut(start, framing):
     with start("--body-timeout-ms", 1500) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-            connection.sendall(request_bytes(EMBED, b"", "Content-Length: 10000"))
-            began = time.monotonic()
-            try:
-                while time.monotonic() - began < 15:
-                    connection.sendall(b" ")
-                    time.sleep(0.2)
-            except OSError:
-                pass
-            assert time.monotonic() - began < 10
+            connection.sendall(request_bytes(EMBED, b"", framing))
+            answer = sent_by_trickle(connection, b" " if "Length" in framing else b"1\r\n \r\n")
+        assert answer.startswith(b"HTTP/1.1 408 ") and b"body-timeout-ms" in answer
+        assert b"Connection: close" in answer
         assert server.wait_for("request")["status"] == 408
         assert serves(server)
 

@@ -9,13 +9,7 @@ import time
 
 import pytest
 import requests
-from serving_support import CAPTIONS, assert_same, png
-
-EMBED = "/v1/fused/embeddings"
-
-
-def body(*texts):
-    return {"items": [{"text": text} for text in texts or CAPTIONS[:1]]}
+from serving_support import CAPTIONS, EMBED, assert_same, body, png, request_bytes
 
 
 def raw(server, data: bytes, until_closed=True, seconds=20) -> bytes:
@@ -28,15 +22,6 @@ def raw(server, data: bytes, until_closed=True, seconds=20) -> bytes:
             if not until_closed and b"\r\n\r\n" in answer:
                 break
         return answer
-
-
-def request_bytes(path, payload: bytes, *headers: str, close=True) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
-    if not any(header.lower().startswith(("transfer-encoding", "content-length")) for header in headers):
-        lines.append(f"Content-Length: {len(payload)}")
-    if close:
-        lines.append("Connection: close")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
 
 
 def test_health_paths(url):
