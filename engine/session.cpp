@@ -227,7 +227,7 @@ std::string Session::decode(std::span<const std::int64_t> ids, bool skip_special
   return model_->tokenizer().decode(ids, skip_special_tokens);
 }
 
-void Session::check(const Call& call) const {
+Embedding Session::check(const Call& call) const {
   auto items = std::make_shared<std::vector<Item>>(1);
   const auto* pixel = reinterpret_cast<const std::byte*>(kGreyPixel.data());
   items->front().image.emplace(pixel, pixel + kGreyPixel.size());
@@ -236,7 +236,7 @@ void Session::check(const Call& call) const {
   embed(items, {}, call, [&promise](Answer<Embedding> answer) {
     promise.set_value(std::move(answer.results.front()));
   });
-  static_cast<void>(promise.get_future().get().value());
+  return promise.get_future().get().value();
 }
 
 }  // namespace bifocal::engine

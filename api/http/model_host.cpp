@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 
+#include <numeric>
 #include <utility>
 
 namespace bifocal::http {
@@ -14,26 +15,25 @@ constexpr auto kReadyWithin = 5s;
 // A client of its own: under load the check waits its turn, and no longer.
 const std::string kCheckClient = "(readiness check)";
 
-std::shared_ptr<const engine::Session> open_checked(const std::filesystem::path& bundle,
-                                                    const LoadOptions& load,
-                                                    const std::shared_ptr<engine::Engine>& engine) {
-  auto session =
-      std::make_shared<const engine::Session>(engine::Session::open(bundle, load, engine));
-  session->check({kCheckClient, std::nullopt, nullptr});
-  // Loading leaves as much freed memory as the weights take; give it back.
-  ::malloc_trim(0);
-  return session;
+// Vectors of one model differ by float rounding from batch to batch; those of a model that was
+// trained on differ by more.
+bool same_vector(const std::vector<float>& a, const std::vector<float>& b) {
+  constexpr float kCosine = 0.9999f;
+  return a.size() == b.size() && std::inner_product(a.begin(), a.end(), b.begin(), 0.0f) > kCosine;
 }
 
 }  // namespace
 
 ModelHost::ModelHost(std::filesystem::path bundle, const LoadOptions& load,
-                     const engine::EngineOptions& engine)
+                     const engine::EngineOptions& engine, IndexOptions index)
     : bundle_(std::move(bundle)),
       load_(load),
-      engine_(std::make_shared<engine::Engine>(engine)),
-      session_(open_checked(bundle_, load_, engine_)),
-      watcher_([this] { watch(); }) {}
+      index_(std::move(index)),
+      engine_(std::make_shared<engine::Engine>(engine)) {
+  std::size_t dropped = 0;
+  served_.store(open(nullptr, dropped));
+  watcher_ = std::thread([this] { watch(); });
+}
 
 ModelHost::~ModelHost() {
   {
@@ -44,9 +44,29 @@ ModelHost::~ModelHost() {
   watcher_.join();
 }
 
-void ModelHost::reload() {
+std::size_t ModelHost::reload() {
   const std::lock_guard one_at_a_time(reload_mutex_);
-  session_.store(open_checked(bundle_, load_, engine_));
+  std::size_t dropped = 0;
+  served_.store(open(served_.load().get(), dropped));
+  return dropped;
+}
+
+std::shared_ptr<const Served> ModelHost::open(const Served* before, std::size_t& dropped) {
+  auto session =
+      std::make_shared<const engine::Session>(engine::Session::open(bundle_, load_, engine_));
+  std::vector<float> probe = session->check({kCheckClient, std::nullopt, nullptr}).values;
+  // Loading leaves as much freed memory as the weights take; give it back.
+  ::malloc_trim(0);
+
+  const SearchIndex::Settings settings{static_cast<std::size_t>(session->info().embedding_size),
+                                       index_.capacity, index_.hnsw_threshold};
+  const bool same_model = before != nullptr && same_vector(probe, probe_);
+  auto index = same_model ? std::make_shared<SearchIndex>(settings, *before->index)
+                          : std::make_shared<SearchIndex>(settings);
+  if (!index_.file.empty()) index->load(index_.file);
+  dropped = before == nullptr || same_model ? 0 : before->index->added();
+  probe_ = std::move(probe);
+  return std::make_shared<const Served>(Served{std::move(session), std::move(index)});
 }
 
 void ModelHost::watch() {
@@ -55,7 +75,7 @@ void ModelHost::watch() {
     lock.unlock();
     std::string failure;
     try {
-      session()->check({kCheckClient, std::nullopt, nullptr});
+      static_cast<void>(served()->session->check({kCheckClient, std::nullopt, nullptr}));
     } catch (const std::exception& error) {
       failure = error.what();
     }

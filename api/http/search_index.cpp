@@ -1,6 +1,7 @@
 #include "search_index.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
@@ -87,7 +88,13 @@ class Best {
 
 }  // namespace
 
-SearchIndex::SearchIndex(const Settings& settings) : settings_(settings) {}
+SearchIndex::SearchIndex(const Settings& settings)
+    : settings_(settings), added_(std::make_shared<Added>()) {}
+
+SearchIndex::SearchIndex(const Settings& settings, const SearchIndex& shares_added)
+    : settings_(settings), added_(shares_added.added_) {
+  assert(settings.embedding_size == shares_added.settings_.embedding_size);
+}
 
 SearchIndex::~SearchIndex() { wait_for_graph(); }
 
@@ -132,39 +139,40 @@ std::span<const float> SearchIndex::file_row(std::size_t row) const {
 }
 
 std::span<const float> SearchIndex::added_row(std::size_t row) const {
-  return std::span(added_).subspan(row * settings_.embedding_size, settings_.embedding_size);
+  return std::span(added_->values)
+      .subspan(row * settings_.embedding_size, settings_.embedding_size);
 }
 
 void SearchIndex::add(const std::string& id, std::span<const float> vector) {
   if (vector.size() != settings_.embedding_size || !all_finite(vector))
     throw Error(ErrorCode::kInvalidArgument, "the vector is not one of this model's");
-  const std::unique_lock lock(mutex_);
-  if (const auto place = places_.find(id); place != places_.end()) {
-    std::copy(
-        vector.begin(), vector.end(),
-        added_.begin() + static_cast<std::ptrdiff_t>(place->second * settings_.embedding_size));
+  const std::unique_lock lock(added_->mutex);
+  if (const auto place = added_->places.find(id); place != added_->places.end()) {
+    std::copy(vector.begin(), vector.end(),
+              added_->values.begin() +
+                  static_cast<std::ptrdiff_t>(place->second * settings_.embedding_size));
     return;
   }
-  if (added_ids_.size() >= settings_.capacity)
+  if (added_->ids.size() >= settings_.capacity)
     throw Error(ErrorCode::kTooLarge, "the index is full: it takes " +
                                           std::to_string(settings_.capacity) +
                                           " items (index-capacity); remove some");
-  places_.emplace(id, added_ids_.size());
-  added_ids_.push_back(id);
-  added_.insert(added_.end(), vector.begin(), vector.end());
+  added_->places.emplace(id, added_->ids.size());
+  added_->ids.push_back(id);
+  added_->values.insert(added_->values.end(), vector.begin(), vector.end());
 }
 
 bool SearchIndex::remove(std::string_view id) {
-  const std::unique_lock lock(mutex_);
-  const auto found = places_.find(std::string(id));
-  if (found == places_.end()) return false;
+  const std::unique_lock lock(added_->mutex);
+  const auto found = added_->places.find(std::string(id));
+  if (found == added_->places.end()) return false;
   const std::size_t place = found->second, size = settings_.embedding_size;
-  places_.erase(found);
+  added_->places.erase(found);
   // The order of the others is their age: they move up.
-  added_ids_.erase(added_ids_.begin() + static_cast<std::ptrdiff_t>(place));
-  const auto begin = added_.begin() + static_cast<std::ptrdiff_t>(place * size);
-  added_.erase(begin, begin + static_cast<std::ptrdiff_t>(size));
-  for (auto& [name, at] : places_)
+  added_->ids.erase(added_->ids.begin() + static_cast<std::ptrdiff_t>(place));
+  const auto begin = added_->values.begin() + static_cast<std::ptrdiff_t>(place * size);
+  added_->values.erase(begin, begin + static_cast<std::ptrdiff_t>(size));
+  for (auto& [name, at] : added_->places)
     if (at > place) --at;
   return true;
 }
@@ -173,37 +181,43 @@ std::vector<Neighbour> SearchIndex::search(std::span<const float> query, std::si
   if (query.size() != settings_.embedding_size)
     throw Error(ErrorCode::kInvalidArgument, "the query's vector is not one of this model's");
   if (k == 0) return {};
-  const std::shared_lock lock(mutex_);
+  const std::shared_lock lock(added_->mutex);
   Best best(k);
   const auto offer_file_row = [&](std::size_t row) {
-    if (places_.empty() || !places_.contains(file_ids_[row]))
+    if (added_->places.empty() || !added_->places.contains(file_ids_[row]))
       best.offer(dot(query, file_row(row)), row);
   };
   if (graph_ready_) {
     // Some of the candidates may be hidden by what was added.
-    for (const std::size_t found : graph_->candidates(query, k + std::min(k, places_.size())))
+    for (const std::size_t found :
+         graph_->candidates(query, k + std::min(k, added_->places.size())))
       offer_file_row(file_rows_[found]);
   } else {
     for (const std::size_t row : file_rows_) offer_file_row(row);
   }
-  for (std::size_t row = 0; row < added_ids_.size(); ++row)
+  for (std::size_t row = 0; row < added_->ids.size(); ++row)
     best.offer(dot(query, added_row(row)), file_ids_.size() + row);
 
   std::vector<Neighbour> neighbours;
   for (const Best::Entry& entry : best.take())
     neighbours.push_back({entry.place < file_ids_.size()
                               ? file_ids_[entry.place]
-                              : added_ids_[entry.place - file_ids_.size()],
+                              : added_->ids[entry.place - file_ids_.size()],
                           entry.score});
   return neighbours;
 }
 
 std::size_t SearchIndex::size() const {
-  const std::shared_lock lock(mutex_);
+  const std::shared_lock lock(added_->mutex);
   const auto hidden = static_cast<std::size_t>(
       std::count_if(file_rows_.begin(), file_rows_.end(),
-                    [this](std::size_t row) { return places_.contains(file_ids_[row]); }));
-  return file_rows_.size() - (places_.empty() ? 0 : hidden) + added_ids_.size();
+                    [this](std::size_t row) { return added_->places.contains(file_ids_[row]); }));
+  return file_rows_.size() - (added_->places.empty() ? 0 : hidden) + added_->ids.size();
+}
+
+std::size_t SearchIndex::added() const {
+  const std::shared_lock lock(added_->mutex);
+  return added_->ids.size();
 }
 
 }  // namespace bifocal::http

@@ -35,6 +35,8 @@ class SearchIndex {
   };
 
   explicit SearchIndex(const Settings& settings);
+  // For the same vectors, with another file perhaps: what is added to either is in both.
+  SearchIndex(const Settings& settings, const SearchIndex& shares_added);
   ~SearchIndex();  // waits for a graph that is being built
   SearchIndex(const SearchIndex&) = delete;
   SearchIndex& operator=(const SearchIndex&) = delete;
@@ -53,10 +55,18 @@ class SearchIndex {
   std::vector<Neighbour> search(std::span<const float> query, std::size_t k) const;
 
   std::size_t size() const;
+  std::size_t added() const;
   bool approximate() const noexcept { return graph_ready_; }
   void wait_for_graph();  // for tests and benchmarks
 
  private:
+  struct Added {
+    mutable std::shared_mutex mutex;  // of all below
+    std::vector<float> values;        // [n, embedding_size]
+    std::vector<std::string> ids;     // [n]
+    std::unordered_map<std::string, std::size_t> places;
+  };
+
   std::span<const float> file_row(std::size_t row) const;
   std::span<const float> added_row(std::size_t row) const;
 
@@ -68,11 +78,7 @@ class SearchIndex {
   std::unique_ptr<const HnswGraph> graph_;
   std::atomic<bool> graph_ready_{false};
   std::thread builder_;
-
-  mutable std::shared_mutex mutex_;  // of all below
-  std::vector<float> added_;         // [n, embedding_size]
-  std::vector<std::string> added_ids_;
-  std::unordered_map<std::string, std::size_t> places_;
+  const std::shared_ptr<Added> added_;
 };
 
 }  // namespace bifocal::http

@@ -94,7 +94,7 @@ class Server {
                {{"address", acceptor_.local_endpoint().address().to_string()},
                 {"port", static_cast<int>(acceptor_.local_endpoint().port())},
                 {"tls", tls_.load() != nullptr},
-                {"model", service_->host().session()->info().name}});
+                {"model", service_->host().served()->session->info().name}});
   }
 
   awaitable<void> accept() {

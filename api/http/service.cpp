@@ -65,16 +65,6 @@ std::shared_ptr<const ApiKeys> read_keys(const Settings& settings) {
       settings.api_keys.empty() ? ApiKeys() : ApiKeys::read(settings.api_keys));
 }
 
-std::unique_ptr<SearchIndex> open_index(const Settings& settings, const ModelInfo& model) {
-  SearchIndex::Settings size;
-  size.embedding_size = static_cast<std::size_t>(model.embedding_size);
-  size.capacity = settings.index_capacity;
-  size.hnsw_threshold = settings.hnsw_threshold;
-  auto index = std::make_unique<SearchIndex>(size);
-  if (!settings.index.empty()) index->load(settings.index);
-  return index;
-}
-
 // Version 4 of RFC 9562.
 std::string random_id() {
   std::array<unsigned char, 16> bytes{};
@@ -150,13 +140,13 @@ Service::Service(const Settings& settings, Log& log)
     : settings_(settings),
       log_(log),
       metrics_(settings.model_names.empty() ? "bifocal" : settings.model_names.front()),
-      host_(settings.model, load_options(settings), engine_options(settings, metrics_)),
-      index_(open_index(settings, host_.session()->info())),
+      host_(settings.model, load_options(settings), engine_options(settings, metrics_),
+            {settings.index, settings.index_capacity, settings.hnsw_threshold}),
       model_names_(settings.model_names),
       bodies_(settings.max_inflight_bytes),
       fetcher_(fetch_settings(settings)),
       keys_(read_keys(settings)) {
-  if (model_names_.empty()) model_names_.push_back(host_.session()->info().name);
+  if (model_names_.empty()) model_names_.push_back(host_.served()->session->info().name);
   model_names_.push_back("default");
   limits_.max_items = settings.max_items;
   limits_.max_images = settings.max_images;
@@ -173,8 +163,8 @@ Service::Service(const Settings& settings, Log& log)
 
 Service::~Service() { slow_.join(); }
 
-Context Service::context(const engine::Session& session) {
-  return {session, limits_, *index_, model_names_, why_not_ready_};
+Context Service::context(const Served& served) {
+  return {*served.session, limits_, *served.index, model_names_, why_not_ready_};
 }
 
 std::optional<std::string> Service::why_not_ready() const {
@@ -185,11 +175,8 @@ std::optional<std::string> Service::why_not_ready() const {
 void Service::reload() {
   auto keys = read_keys(settings_);
   try {
-    const auto before = host_.session();
-    host_.reload();
-    // Vectors of another model mean nothing to this one.
-    if (before->info().embedding_size != host_.session()->info().embedding_size)
-      log_.write(Log::Level::kWarning, "index_stale", {});
+    if (const std::size_t dropped = host_.reload(); dropped > 0)
+      log_.write(Log::Level::kWarning, "index_emptied", {{"items", dropped}});
   } catch (...) {
     metrics_.count_reload(false);
     throw;
@@ -243,7 +230,7 @@ Exchange Service::begin(Request head, std::string peer, bool is_local,
                                             " (max-body-bytes); send fewer items at a time");
     find_deadline(exchange);
     check_load(exchange);
-    exchange.session = host_.session();
+    exchange.served = host_.served();
   } catch (...) {
     exchange.error = described(std::current_exception());
     exchange.refusal = refuse(exchange, *exchange.error);
@@ -350,7 +337,7 @@ void Service::decode_body(Exchange& exchange, ByteBudget::Share& share) const {
 awaitable<Response> Service::answer(Exchange& exchange) {
   std::exception_ptr failure;
   try {
-    Work work = exchange.route->read(exchange.request, context(*exchange.session));
+    Work work = exchange.route->read(exchange.request, context(*exchange.served));
     awaitable<Response> answering = run(exchange, std::move(work));
     Response response = co_await std::move(answering);
     add_standard_headers(exchange, response);
@@ -366,7 +353,7 @@ awaitable<Response> Service::answer(Exchange& exchange) {
 // takes objects by value, so such calls are made here, or under a name, and then awaited.
 awaitable<Response> Service::run(Exchange& exchange, Work work) {
   const engine::Call call{exchange.client, exchange.deadline, &admission_};
-  const engine::Session& session = *exchange.session;
+  const engine::Session& session = *exchange.served->session;
   if (auto* ready = std::get_if<Response>(&work)) return already(std::move(*ready));
   if (auto* slow = std::get_if<SlowWork>(&work)) return run_slowly(std::move(slow->run));
   if (auto* embed = std::get_if<EmbedWork>(&work)) {
@@ -443,7 +430,7 @@ awaitable<Response> Service::run_model(Exchange& exchange, ModelWork<T> work, St
                                 result.error().code() == ErrorCode::kUnavailable);
       }))
     throw results.front().error();
-  co_return work.write(context(*exchange.session), std::move(results));
+  co_return work.write(context(*exchange.served), std::move(results));
 }
 
 awaitable<void> Service::fetch_images(std::vector<WorkItem>& items) {

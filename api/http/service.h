@@ -18,7 +18,6 @@
 #include "model_host.h"
 #include "rate_limiter.h"
 #include "router.h"
-#include "search_index.h"
 #include "settings.h"
 #include "work.h"
 
@@ -34,7 +33,7 @@ struct Exchange {
   std::optional<Clock::time_point> deadline;
   std::optional<Response> refusal;  // decided by the header alone: the body need not be read
   std::optional<Error> error;
-  std::shared_ptr<const engine::Session> session;  // kept from the first look to the last
+  std::shared_ptr<const Served> served;  // kept from the first look to the last
   engine::JobTimes times;
   std::size_t items = 0;
   std::size_t request_bytes = 0;
@@ -44,7 +43,7 @@ struct Exchange {
 // JSON. Thread-safe.
 class Service {
  public:
-  // Loads the bundle, the keys and the index. Throws Error.
+  // Loads the bundle, the index and the keys. Throws Error.
   Service(const Settings& settings, Log& log);
   ~Service();
 
@@ -60,7 +59,7 @@ class Service {
   // Counts and logs what was answered.
   void finished(const Exchange& exchange, int status, std::size_t response_bytes);
 
-  void reload();  // keys and bundle; throws Error, and keeps what was
+  void reload();  // bundle, index and keys; throws Error, and keeps what was
   // Why requests should go elsewhere; nothing when a forward pass has worked within the last
   // seconds.
   std::optional<std::string> why_not_ready() const;
@@ -72,7 +71,6 @@ class Service {
   Metrics& metrics() noexcept { return metrics_; }
   Log& log() noexcept { return log_; }
   ModelHost& host() noexcept { return host_; }
-  SearchIndex& index() noexcept { return *index_; }
 
  private:
   void check_access(Exchange& exchange);
@@ -80,7 +78,7 @@ class Service {
   void find_deadline(Exchange& exchange) const;
   void add_standard_headers(const Exchange& exchange, Response& response) const;
   std::optional<Response> preflight(const Request& request) const;
-  Context context(const engine::Session& session);
+  Context context(const Served& served);
   boost::asio::awaitable<Response> run(Exchange& exchange, Work work);
   boost::asio::awaitable<Response> run_slowly(std::function<Response()> work);
   template <typename T, typename Start>
@@ -91,7 +89,6 @@ class Service {
   Log& log_;
   Metrics metrics_;
   ModelHost host_;
-  std::unique_ptr<SearchIndex> index_;
   std::vector<std::string> model_names_;
   RequestLimits limits_;
   const std::function<std::optional<std::string>()> why_not_ready_ = [this] {

@@ -24,13 +24,13 @@ Response readiness(Service& service) {
 Response health(Service& service) {
   const auto why = service.why_not_ready();
   const engine::EngineLoad load = service.host().engine().load();
-  const ModelInfo& model = service.host().session()->info();
+  const ModelInfo& model = service.host().served()->session->info();
   return json_response({{"status", why ? "unavailable" : "ok"},
                         {"reason", why ? wire::AnswerJson(*why) : wire::AnswerJson()},
                         {"model", model.name},
                         {"pending_items", load.items},
                         {"estimated_wait_ms", load.wait.count()},
-                        {"index_size", service.index().size()}},
+                        {"index_size", service.host().served()->index->size()}},
                        why ? traits(ErrorCode::kUnavailable).http_status : 200);
 }
 
@@ -80,7 +80,8 @@ Route reload_route(Service& service) {
   route.read = [&service](const Request&, const Context&) -> Work {
     return SlowWork{[&service] {
       service.reload();
-      return json_response({{"reloaded", true}, {"model", service.host().session()->info().name}});
+      return json_response(
+          {{"reloaded", true}, {"model", service.host().served()->session->info().name}});
     }};
   };
   return route;

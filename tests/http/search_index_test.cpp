@@ -116,6 +116,22 @@ TEST_F(SearchIndexTest, IsExactOverFileAndAdditionsAlike) {
   }
 }
 
+TEST_F(SearchIndexTest, ASecondViewHasItsOwnFileAndSharesWhatIsAdded) {
+  std::mt19937 random(3);
+  const Rows rows = clustered(random, 30, 12);
+  SearchIndex first({12, 100, 1000});
+  first.add("added before", rows[20]);
+  SearchIndex second({12, 100, 1000}, first);
+  second.load(write({rows.begin(), rows.begin() + 20}, 12));
+  first.add("added after", rows[21]);
+  EXPECT_EQ(first.size(), 2u);
+  EXPECT_EQ(second.size(), 22u);
+  EXPECT_EQ(second.added(), 2u);
+  EXPECT_EQ(ids_of(second.search(rows[21], 1)), std::vector<std::string>{"added after"});
+  EXPECT_TRUE(second.remove("added before"));
+  EXPECT_EQ(ids_of(first.search(rows[20], 5)), std::vector<std::string>{"added after"});
+}
+
 TEST_F(SearchIndexTest, TheGraphFindsNearlyAllThatTheExactSearchFinds) {
   std::mt19937 random(2);
   const Rows rows = clustered(random, 5000, 48);

@@ -287,18 +287,60 @@ def own_bundle(default_bundle, tmp_path):
     return copy
 
 
-def poison(bundle):
-    """A weight that is no number: the bundle loads, and every vector would be NaN."""
+def rewrite_fusion(bundle, change):
+    """Writes every tensor of the fusion layer anew: change(name, its values as uint8[n, width])."""
     file = bundle / "fusion" / "model.safetensors"
     data = bytearray(file.read_bytes())
-    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
     start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
     for name, entry in header.items():
         if name != "__metadata__":
             a, b = entry["data_offsets"]
             width = {"F32": 4, "BF16": 2, "F16": 2}[entry["dtype"]]
-            data[start + a : start + b] = {4: b"\0\0\xc0\x7f", 2: b"\xc0\x7f"}[width] * ((b - a) // width)
+            values = np.frombuffer(data[start + a : start + b], dtype=np.uint8).reshape(-1, width)
+            data[start + a : start + b] = change(name, values).tobytes()
     file.write_bytes(data)
+
+
+def poison(bundle):
+    """A weight that is no number: the bundle loads, and every vector would be NaN."""
+    nan = {4: [0, 0, 0xC0, 0x7F], 2: [0xC0, 0x7F]}
+    rewrite_fusion(bundle, lambda _, values: np.full_like(values, nan[values.shape[1]]))
+
+
+def make_another_model(bundle):
+    """Every other weight changes its sign, which is the last byte's highest bit."""
+
+    def change(_, values):
+        values = values.copy()
+        values[::2, -1] ^= 0x80
+        return values
+
+    rewrite_fusion(bundle, change)
+
+
+def test_the_index_outlives_a_reload_but_not_the_model_that_made_its_vectors(start, own_bundle):
+    def found(server):
+        answer = requests.post(server.url + "/v1/search", json={"query": {"text": CAPTIONS[0]}}, timeout=60)
+        assert answer.status_code == 200
+        return [one["id"] for one in answer.json()["data"]]
+
+    def reload(server):
+        assert requests.post(server.url + "/v1/admin/reload", timeout=60).status_code == 200
+
+    items = {"items": [{"id": str(i), "text": text} for i, text in enumerate(CAPTIONS)]}
+    with start("--verify-checksums", "false", bundle=own_bundle) as server:
+        requests.post(server.url + "/v1/search/items", json=items, timeout=60).raise_for_status()
+        before = found(server)
+        assert before[0] == "0" and len(before) == len(CAPTIONS)
+        reload(server)
+        assert found(server) == before
+        make_another_model(own_bundle)
+        reload(server)
+        assert found(server) == []
+        assert server.wait_for("index_emptied")["items"] == len(CAPTIONS)
+        requests.post(server.url + "/v1/search/items", json=items, timeout=60).raise_for_status()
+        assert found(server)[0] == "0"
 
 
 def test_reload_swaps_without_dropping_and_a_bad_bundle_leaves_the_old_one(start, own_bundle):

@@ -83,9 +83,10 @@ class Session {
   // Throws Error(kInvalidArgument) for an id that is none.
   std::string decode(std::span<const std::int64_t> ids, bool skip_special_tokens) const;
 
-  // A forward pass of an image and a text, through the queue like any other. Throws the Error of
-  // what does not work; how the model was warmed up, and how a server knows that it is alive.
-  void check(const Call& call = {}) const;
+  // A forward pass of one image and text, always the same, through the queue like any other. Throws
+  // the Error of what does not work; how the model was warmed up, how a server knows that it is
+  // alive, and by the vector, whether two bundles are one model.
+  Embedding check(const Call& call = {}) const;
 
   const models::FusionModel& model() const noexcept { return *model_; }
   const ModelInfo& info() const noexcept { return info_; }
