@@ -25,15 +25,28 @@ void normalise(std::vector<float>& vector) {
     value = static_cast<float>(static_cast<double>(value) / std::max(norm, 1e-12));
 }
 
-std::vector<LabelScore> best_labels(const std::vector<float>& logits,
-                                    const std::vector<std::string>& labels, std::size_t top_k) {
+float sigmoid(float logit) { return 1 / (1 + std::exp(-logit)); }
+
+// Of one class among all; or of each label on its own, where any number may hold.
+std::vector<float> probabilities(const std::vector<float>& logits, bool multi_label) {
+  std::vector<float> values;
+  if (multi_label) {
+    for (const float logit : logits) values.push_back(sigmoid(logit));
+    return values;
+  }
   const float highest = *std::max_element(logits.begin(), logits.end());
   double total = 0;
   for (const float logit : logits) total += std::exp(static_cast<double>(logit - highest));
+  for (const float logit : logits)
+    values.push_back(static_cast<float>(std::exp(static_cast<double>(logit - highest)) / total));
+  return values;
+}
+
+std::vector<LabelScore> best_labels(const std::vector<float>& logits, const fusion::LabelSet& set,
+                                    std::size_t top_k) {
+  const std::vector<float> values = probabilities(logits, set.multi_label);
   std::vector<LabelScore> scores;
-  for (std::size_t i = 0; i < logits.size(); ++i)
-    scores.push_back({labels[i], static_cast<float>(
-                                     std::exp(static_cast<double>(logits[i] - highest)) / total)});
+  for (std::size_t i = 0; i < values.size(); ++i) scores.push_back({set.labels[i], values[i]});
   std::stable_sort(scores.begin(), scores.end(),
                    [](const LabelScore& a, const LabelScore& b) { return a.score > b.score; });
   if (top_k > 0 && scores.size() > top_k) scores.resize(top_k);
@@ -64,14 +77,13 @@ Embedding finish_embedding(Outcome outcome) {
 
 Match finish_match(Outcome outcome) {
   const float logit = outcome.values[0];
-  return {1 / (1 + std::exp(-logit)), logit, outcome.values[1], outcome.provenance};
+  return {sigmoid(logit), logit, outcome.values[1], outcome.provenance};
 }
 
 std::function<Classification(Outcome)> finish_classification(const fusion::LabelSet& set,
                                                              std::size_t top_k) {
   return [set, top_k](Outcome outcome) {
-    return Classification{set.name, best_labels(outcome.values, set.labels, top_k),
-                          outcome.provenance};
+    return Classification{set.name, best_labels(outcome.values, set, top_k), outcome.provenance};
   };
 }
 

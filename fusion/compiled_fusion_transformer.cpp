@@ -98,6 +98,24 @@ ProjectionWeights ProjectionWeights::compiled(nn::Precision precision) const {
   return {norm.compiled(), dense.compiled(precision), 0.0};
 }
 
+at::Tensor ClassHeadWeights::forward(const FusionOutput& output) const {
+  at::Tensor x = context.forward(output.context);
+  if (vision && !output.vision_pooled.defined() && !output.text_pooled.defined())
+    throw invalid("The class head reads pooled vectors, and there are none");
+  if (vision && output.vision_pooled.defined()) x = x + vision->forward(output.vision_pooled);
+  if (text && output.text_pooled.defined()) x = x + text->forward(output.text_pooled);
+  return out ? out->forward(nn::activate(x, nn::Activation::kGeluErf)) : x;
+}
+
+ClassHeadWeights ClassHeadWeights::compiled(nn::Precision precision) const {
+  ClassHeadWeights copy;
+  copy.context = context.compiled(precision);
+  if (vision) copy.vision = vision->compiled(precision);
+  if (text) copy.text = text->compiled(precision);
+  if (out) copy.out = out->compiled(precision);
+  return copy;
+}
+
 // [B, 1 + h * w + L, d]: the fusion token, then what is there of image and text.
 at::Tensor FusionWeights::tokens(const FusionConfig& config, const FusionInput& input) const {
   const std::int64_t batch =
@@ -126,6 +144,8 @@ FusionOutput FusionWeights::forward(const FusionConfig& config, const FusionInpu
   check_input(config, input);
   FusionOutput output;
   output.context = encode(config, input);
+  output.vision_pooled = input.vision_pooled;
+  output.text_pooled = input.text_pooled;
   const at::Tensor own = nn::l2_normalize(embedding_head.forward(output.context));
   if (!config.skip) {
     output.embedding = own;
@@ -164,7 +184,7 @@ at::Tensor FusionWeights::classify(const FusionConfig& config, const FusionOutpu
                                           "; the model has " +
                                           std::to_string(config.label_sets.size()));
   }
-  return class_heads[label_set].forward(output.context);
+  return class_heads[label_set].forward(output);
 }
 
 FusionWeights FusionWeights::compiled(const FusionConfig& config, nn::Precision precision) const {
@@ -182,7 +202,7 @@ FusionWeights FusionWeights::compiled(const FusionConfig& config, nn::Precision 
   if (config.norm == nn::NormPlacement::kPre) copy.final_norm = final_norm.compiled();
   copy.embedding_head = embedding_head.compiled(precision);
   copy.match_head = match_head.compiled(precision);
-  for (const nn::LinearWeights& head : class_heads) {
+  for (const ClassHeadWeights& head : class_heads) {
     copy.class_heads.push_back(head.compiled(precision));
   }
   if (config.skip) {

@@ -26,6 +26,9 @@ std::vector<LabelSet> label_sets_of(const core::JsonConfig& config) {
   std::set<std::string> names;
   for (const core::JsonConfig& child : config.children("label_sets")) {
     LabelSet set{child.string("name"), child.strings("labels")};
+    set.multi_label = child.boolean_or("multi_label", set.multi_label);
+    set.pooled = child.boolean_or("pooled", set.pooled);
+    set.hidden_size = child.integer_or("hidden_size", set.hidden_size, 0, kMaxSize);
     if (!is_plain_name(set.name)) {
       throw child.wrong("name", "expected 1 to 64 letters, digits, \"_\" or \"-\"");
     }
@@ -104,7 +107,11 @@ nlohmann::json FusionConfig::to_json() const {
       {"label_sets", nlohmann::json::array()},
   };
   for (const LabelSet& set : label_sets) {
-    json["label_sets"].push_back({{"name", set.name}, {"labels", set.labels}});
+    json["label_sets"].push_back({{"name", set.name},
+                                  {"labels", set.labels},
+                                  {"multi_label", set.multi_label},
+                                  {"pooled", set.pooled},
+                                  {"hidden_size", set.hidden_size}});
   }
   return json;
 }
@@ -153,7 +160,11 @@ FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int
   if (config.norm == nn::NormPlacement::kPre) cost.parameters += 2 * d;
   if (config.skip) cost.parameters += projection(c, e) + projection(h, e) + 2 + 3;
   for (const LabelSet& set : config.label_sets) {
-    cost.parameters += linear(d, static_cast<std::int64_t>(set.labels.size()));
+    const auto labels = static_cast<std::int64_t>(set.labels.size());
+    const std::int64_t out = set.hidden_size > 0 ? set.hidden_size : labels;
+    cost.parameters += linear(d, out);
+    if (set.pooled) cost.parameters += projection(c, out) + projection(h, out);
+    if (set.hidden_size > 0) cost.parameters += linear(out, labels);
   }
 
   // The last layer computes queries, keys and values of all positions, and the rest of one.

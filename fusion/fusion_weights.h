@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "fusion/compiled_fusion_transformer.h"
@@ -24,6 +25,16 @@ struct ProjectionWeights {
   ProjectionWeights compiled(nn::Precision precision) const;
 };
 
+struct ClassHeadWeights {
+  nn::LinearWeights context;                      // d -> labels, or the hidden size
+  std::optional<ProjectionWeights> vision, text;  // of the pooled vectors; likewise
+  std::optional<nn::LinearWeights> out;           // hidden size -> labels
+
+  // [B, labels]. Throws Error(kInvalidArgument) where a pooled vector that is read is missing.
+  at::Tensor forward(const FusionOutput& output) const;
+  ClassHeadWeights compiled(nn::Precision precision) const;
+};
+
 struct FusionWeights {
   ProjectionWeights vision_projection, text_projection;  // to d
   at::Tensor fusion_token, vision_type, text_type;       // [d]
@@ -32,7 +43,7 @@ struct FusionWeights {
   nn::NormWeights final_norm;  // pre-norm only
   nn::LinearWeights embedding_head;
   nn::MlpWeights match_head;
-  std::vector<nn::LinearWeights> class_heads;
+  std::vector<ClassHeadWeights> class_heads;
   // With a skip only:
   ProjectionWeights pooled_vision, pooled_text;  // to e
   at::Tensor pooled_mix;                         // [2]: image, text

@@ -15,16 +15,46 @@ ProjectionWeights ProjectionImpl::weights() const {
   return {nn::weights_of(norm), nn::weights_of(dense), is_training() ? dropout_ : 0.0};
 }
 
+namespace {
+
+std::int64_t labels_of(const LabelSet& set) { return static_cast<std::int64_t>(set.labels.size()); }
+
+std::int64_t first_size_of(const LabelSet& set) {
+  return set.hidden_size > 0 ? set.hidden_size : labels_of(set);
+}
+
+}  // namespace
+
+ClassHeadImpl::ClassHeadImpl(const LabelSet& set, const FusionConfig& config)
+    : torch::nn::LinearImpl(config.hidden_size, first_size_of(set)) {
+  if (set.pooled) {
+    vision_ =
+        register_module("vision", Projection(config.vision_channels, first_size_of(set), config));
+    text_ =
+        register_module("text", Projection(config.text_hidden_size, first_size_of(set), config));
+  }
+  if (set.hidden_size > 0)
+    out_ = register_module("out", torch::nn::Linear(set.hidden_size, labels_of(set)));
+}
+
+ClassHeadWeights ClassHeadImpl::head_weights() const {
+  ClassHeadWeights head;
+  head.context = nn::LinearWeights(weight, bias);
+  if (vision_) head.vision = vision_->weights();
+  if (text_) head.text = text_->weights();
+  if (out_) head.out = nn::weights_of(out_);
+  return head;
+}
+
 ClassHeadsImpl::ClassHeadsImpl(const FusionConfig& config) {
   for (const LabelSet& set : config.label_sets) {
-    const auto labels = static_cast<std::int64_t>(set.labels.size());
-    heads_.push_back(register_module(set.name, torch::nn::Linear(config.hidden_size, labels)));
+    heads_.push_back(register_module(set.name, ClassHead(set, config)));
   }
 }
 
-std::vector<nn::LinearWeights> ClassHeadsImpl::weights() const {
-  std::vector<nn::LinearWeights> weights;
-  for (const torch::nn::Linear& head : heads_) weights.push_back(nn::weights_of(head));
+std::vector<ClassHeadWeights> ClassHeadsImpl::weights() const {
+  std::vector<ClassHeadWeights> weights;
+  for (const ClassHead& head : heads_) weights.push_back(head->head_weights());
   return weights;
 }
 

@@ -35,6 +35,9 @@ TEST(FusionConfig, JsonRoundTrips) {
   config.dropout = 0.25;
   config.layer_norm_eps = 1e-6;
   config.label_sets = {{"flowers", {"rose", "tulip"}}, {"is_indoor", {"no", "yes"}}};
+  config.label_sets[0].multi_label = true;
+  config.label_sets[1].pooled = true;
+  config.label_sets[1].hidden_size = 64;
   for (const FusionConfig& each : {config, FusionConfig()}) {
     EXPECT_EQ(config_of(each.to_json()).to_json(), each.to_json());
   }

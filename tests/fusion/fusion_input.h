@@ -82,7 +82,9 @@ void for_each_fusion(const auto& check) {
     config.text_hidden_size = between(8, 30);
     config.grid_height = between(1, 5);
     config.grid_width = between(1, 5);
-    config.label_sets = {{"kind", {"a", "b", "c"}}, {"other", {"x", "y"}}};
+    config.label_sets = {{"kind", {"a", "b", "c"}},
+                         {.name = "wide", .labels = {"x", "y"}, .pooled = true},
+                         {.name = "deep", .labels = {"p", "q"}, .pooled = true, .hidden_size = 7}};
     FusionTransformer fusion(config);
     randomise(*fusion);
     fusion->eval();

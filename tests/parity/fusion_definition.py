@@ -47,6 +47,15 @@ class Definition:
         grid = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
         return grid.permute(0, 2, 3, 1).reshape(height * width, -1)
 
+    def class_logits(self, label_set, c, vision, text):
+        name = "class_heads." + label_set["name"]
+        x = self.linear(name, c)
+        if label_set.get("pooled"):
+            for side, tokens in (("vision", vision), ("text", text)):
+                if tokens is not None:
+                    x = x + self.projection(f"{name}.{side}", tokens.mean(0))
+        return self.linear(name + ".out", F.gelu(x)) if label_set.get("hidden_size") else x
+
     def __call__(self, vision=None, grid=None, text=None) -> dict[str, torch.Tensor]:
         """vision [h * w, C], text [L, H] without padding."""
         w = self.weights
@@ -79,5 +88,5 @@ class Definition:
         if vision is not None and text is not None:
             result["match"] = self.mlp("match_head", features).squeeze(-1)
         for i, label_set in enumerate(self.config.get("label_sets", [])):
-            result[f"class.{i}"] = self.linear("class_heads." + label_set["name"], c)
+            result[f"class.{i}"] = self.class_logits(label_set, c, vision, text)
         return result

@@ -47,7 +47,14 @@ def random_weights(config: dict) -> dict[str, torch.Tensor]:
     linear("match_head.fc1", d + (2 * e if skip else 0), d)
     linear("match_head.fc2", d, 1)
     for label_set in config["label_sets"]:
-        linear("class_heads." + label_set["name"], d, len(label_set["labels"]))
+        name, labels = "class_heads." + label_set["name"], len(label_set["labels"])
+        first = label_set.get("hidden_size") or labels
+        linear(name, d, first)
+        if label_set.get("pooled"):
+            projection(name + ".vision", channels, first)
+            projection(name + ".text", text, first)
+        if label_set.get("hidden_size"):
+            linear(name + ".out", first, labels)
     if skip:
         projection("pooled_vision", channels, e)
         projection("pooled_text", text, e)
@@ -89,7 +96,11 @@ def test_fusion(size, norm, skip, side, run_probe, tmp_path):
         skip=skip,
         layer_norm_eps=1e-5,
         embedding_size=2 * SIZES[size]["hidden_size"] if skip else SIZES[size]["hidden_size"],
-        label_sets=[{"name": "kind", "labels": ["a", "b", "c"]}],
+        label_sets=[
+            {"name": "kind", "labels": ["a", "b", "c"]},
+            {"name": "wide", "labels": ["x", "y"], "pooled": True},
+            {"name": "deep", "labels": ["p", "q", "r", "s"], "pooled": True, "hidden_size": 6},
+        ],
     )
     weights = random_weights(config)
     grid = GRIDS[size]

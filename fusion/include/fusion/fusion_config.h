@@ -10,9 +10,13 @@
 
 namespace bifocal::fusion {
 
+// Classes, and what the head reads that scores them.
 struct LabelSet {
   std::string name;
   std::vector<std::string> labels;
+  bool multi_label = false;      // any number of labels may hold: each has a probability of its own
+  bool pooled = false;           // the head reads the towers' pooled vectors beside c
+  std::int64_t hidden_size = 0;  // of an MLP head; 0: the head is linear
 };
 
 struct FusionConfig {

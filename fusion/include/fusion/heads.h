@@ -15,6 +15,7 @@
 namespace bifocal::fusion {
 
 struct ProjectionWeights;
+struct ClassHeadWeights;
 
 // Layer norm, then a linear layer: how a tower's tokens come to size d, and its pooled vector to
 // the shared space. Weights: norm.*, dense.*.
@@ -31,14 +32,29 @@ class ProjectionImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Projection);
 
-// A linear layer on the fusion token for each label set. Weights: <set>.{weight [labels, d], bias}.
+// Logits of one label set from the fusion token, and from the pooled vectors where the set reads
+// them. Weights: weight [n, d] and bias, n being the labels, or the hidden size of an MLP; with
+// `pooled`, vision.* and text.* (Projection to n); with a hidden size, out.{weight [labels, n],
+// bias}.
+class ClassHeadImpl : public torch::nn::LinearImpl {
+ public:
+  ClassHeadImpl(const LabelSet& set, const FusionConfig& config);
+  ClassHeadWeights head_weights() const;
+
+ private:
+  Projection vision_{nullptr}, text_{nullptr};
+  torch::nn::Linear out_{nullptr};
+};
+TORCH_MODULE(ClassHead);
+
+// One for each label set, under its name.
 class ClassHeadsImpl : public torch::nn::Module {
  public:
   explicit ClassHeadsImpl(const FusionConfig& config);
-  std::vector<nn::LinearWeights> weights() const;
+  std::vector<ClassHeadWeights> weights() const;
 
  private:
-  std::vector<torch::nn::Linear> heads_;
+  std::vector<ClassHead> heads_;
 };
 TORCH_MODULE(ClassHeads);
 

@@ -12,7 +12,8 @@
 
 namespace bifocal::models {
 
-inline constexpr int kBundleFormatVersion = 1;
+// 2: label sets have multi_label, pooled and hidden_size.
+inline constexpr int kBundleFormatVersion = 2;
 
 struct BundleFile {
   std::string path;  // relative to the bundle, '/' between folders, never outside of it
