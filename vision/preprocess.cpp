@@ -63,6 +63,17 @@ Image prepare(const Image& image, const Preprocess& preprocess) {
   return padded(kept, preprocess.height, preprocess.width, rows.padding, columns.padding);
 }
 
+// There are only 256 values: each is worked out once, in double.
+std::array<std::array<float, 256>, 3> normalised_values(const Preprocess& preprocess) {
+  std::array<std::array<float, 256>, 3> normalised;
+  for (std::size_t c = 0; c < 3; ++c)
+    for (std::size_t value = 0; value < 256; ++value)
+      normalised[c][value] = static_cast<float>(
+          (static_cast<double>(value) / 255.0 - static_cast<double>(preprocess.mean[c])) /
+          static_cast<double>(preprocess.std[c]));
+  return normalised;
+}
+
 void preprocess_into(const Image& image, const Preprocess& preprocess, std::span<float> out) {
   const auto plane = static_cast<std::size_t>(preprocess.height * preprocess.width);
   if (out.size() != 3 * plane)
@@ -70,16 +81,10 @@ void preprocess_into(const Image& image, const Preprocess& preprocess, std::span
                                                  " values; the encoder takes " +
                                                  std::to_string(3 * plane));
   const Image pixels = prepare(image, preprocess);
-  for (std::size_t c = 0; c < 3; ++c) {
-    // There are only 256 values: each is worked out once, in double.
-    std::array<float, 256> normalised;
-    for (std::size_t value = 0; value < 256; ++value)
-      normalised[value] = static_cast<float>(
-          (static_cast<double>(value) / 255.0 - static_cast<double>(preprocess.mean[c])) /
-          static_cast<double>(preprocess.std[c]));
+  const auto normalised = normalised_values(preprocess);
+  for (std::size_t c = 0; c < 3; ++c)
     for (std::size_t i = 0; i < plane; ++i)
-      out[c * plane + i] = normalised[pixels.pixels[3 * i + c]];
-  }
+      out[c * plane + i] = normalised[c][pixels.pixels[3 * i + c]];
 }
 
 }  // namespace bifocal::vision

@@ -53,6 +53,9 @@ struct Preprocess {
 // computed, so that memory does not depend on the picture's aspect ratio.
 Image prepare(const Image& image, const Preprocess& preprocess);
 
+// (value / 255 - mean) / std of every 8-bit value: [channel][value].
+std::array<std::array<float, 256>, 3> normalised_values(const Preprocess& preprocess);
+
 // prepare(), then (value / 255 - mean) / std into `out`, which has 3 * height * width floats:
 // [3, height, width]. Throws Error(kInvalidArgument) where it has not.
 void preprocess_into(const Image& image, const Preprocess& preprocess, std::span<float> out);
