@@ -28,6 +28,25 @@ constexpr std::array<std::uint8_t, 256> kValues = [] {
 
 std::uint8_t value_of(char c) noexcept { return kValues[static_cast<unsigned char>(c)]; }
 
+// The same values where the first, second, third and fourth character of a group have them: a group
+// is four look-ups. kNoValue marks what is no letter of the alphabet.
+constexpr std::uint32_t kNoValue = 1U << 24;
+constexpr auto kInPlace = [] {
+  std::array<std::array<std::uint32_t, 256>, 4> values{};
+  for (std::size_t place = 0; place < 4; ++place)
+    for (std::size_t c = 0; c < 256; ++c)
+      values[place][c] =
+          kValues[c] < kSkip ? std::uint32_t{kValues[c]} << (18 - 6 * place) : kNoValue;
+  return values;
+}();
+
+std::uint32_t group_of(const char* text) noexcept {
+  std::uint32_t group = 0;
+  for (std::size_t place = 0; place < 4; ++place)
+    group |= kInPlace[place][static_cast<unsigned char>(text[place])];
+  return group;
+}
+
 [[noreturn]] void refuse(std::size_t at, const char* what) {
   throw Error(ErrorCode::kInvalidArgument,
               "is not base64: character " + std::to_string(at + 1) + " " + what);
@@ -36,35 +55,31 @@ std::uint8_t value_of(char c) noexcept { return kValues[static_cast<unsigned cha
 }  // namespace
 
 std::string base64_encode(std::span<const std::byte> bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
-    std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8 | (k < count ? std::to_integer<std::uint32_t>(bytes[i + k]) : 0);
-    for (std::size_t k = 0; k < 4; ++k)
-      text += k <= count ? kAlphabet[group >> (18 - 6 * k) & 63] : '=';
-  }
+  std::string text((bytes.size() + 2) / 3 * 4, '=');
+  char* out = text.data();
+  std::size_t i = 0;
+  const auto put = [&out](std::uint32_t group, std::size_t characters) {
+    for (std::size_t k = 0; k < characters; ++k) out[k] = kAlphabet[group >> (18 - 6 * k) & 63];
+    out += 4;
+  };
+  const auto byte = [&](std::size_t at) { return std::to_integer<std::uint32_t>(bytes[at]); };
+  for (; i + 3 <= bytes.size(); i += 3) put(byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2), 4);
+  if (bytes.size() - i == 2) put(byte(i) << 16 | byte(i + 1) << 8, 3);
+  if (bytes.size() - i == 1) put(byte(i) << 16, 2);
   return text;
 }
 
 std::vector<std::byte> base64_decode(std::string_view text) {
-  std::vector<std::byte> bytes;
-  bytes.reserve(text.size() / 4 * 3 + 3);
+  std::vector<std::byte> bytes(text.size() / 4 * 3 + 3);
+  std::byte* out = bytes.data();
   std::uint32_t group = 0;
   std::size_t in_group = 0, padding = 0;
-  const auto put = [&bytes](std::uint32_t value) {
-    bytes.push_back(static_cast<std::byte>(value));
-  };
+  const auto put = [&out](std::uint32_t value) { *out++ = static_cast<std::byte>(value); };
   for (std::size_t i = 0; i < text.size(); ++i) {
     // Four good characters at a time: nearly all of any text.
     while (in_group == 0 && padding == 0 && i + 4 <= text.size()) {
-      const std::uint8_t a = value_of(text[i]), b = value_of(text[i + 1]);
-      const std::uint8_t c = value_of(text[i + 2]), d = value_of(text[i + 3]);
-      if ((a | b | c | d) >= kSkip) break;
-      const std::uint32_t whole = std::uint32_t{a} << 18 | std::uint32_t{b} << 12 |
-                                  std::uint32_t{c} << 6 | std::uint32_t{d};
+      const std::uint32_t whole = group_of(text.data() + i);
+      if (whole >= kNoValue) break;
       put(whole >> 16 & 255);
       put(whole >> 8 & 255);
       put(whole & 255);
@@ -95,6 +110,7 @@ std::vector<std::byte> base64_decode(std::string_view text) {
     put(group >> 10 & 255);
     put(group >> 2 & 255);
   }
+  bytes.resize(static_cast<std::size_t>(out - bytes.data()));
   return bytes;
 }
 
