@@ -1,7 +1,5 @@
 #include "engine/engine.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -18,6 +16,7 @@
 #include "engine/forward.h"
 #include "engine/item_preparation.h"
 #include "job_state.h"
+#include "models/fusion_model.h"
 
 namespace bifocal::engine {
 namespace {
@@ -30,6 +29,8 @@ using Seconds = std::chrono::duration<double>;
 constexpr double kReadySecondsAWorker = 0.15;
 constexpr std::size_t kReadyRowsAWorker = 64;
 constexpr std::size_t kShortText = 16;  // tokens of a caption
+// Of a text in a message: escapes ("\u4e00" is often one token) count.
+constexpr std::size_t kMostBytesAToken = 8;
 constexpr std::size_t kTextsATurn = 8;  // tokenised under one turn: each takes microseconds
 
 struct ReadyRow {
@@ -82,7 +83,8 @@ class Engine::Threads {
 
   JobPointer submit(JobRequest request, const AdmissionLimits* limits);
   void cancel(const JobPointer& job);
-  void require_room(const std::string& client, const AdmissionLimits& limits) const;
+  void require_room(const std::string& client, std::size_t bytes,
+                    const AdmissionLimits& limits) const;
   EngineLoad load() const;
   std::size_t workers() const noexcept { return worker_count_; }
 
@@ -129,6 +131,7 @@ class Engine::Threads {
   std::size_t pending_bytes_ = 0;
   double pending_price_ = 0;
   Prices prices_;
+  std::size_t model_tokens_ = 0;  // that the model of the last job reads of a text
   DrainRate rate_;
   std::vector<std::thread> threads_;
 };
@@ -198,12 +201,19 @@ void Engine::Threads::admit_wait(const std::string& client, double price,
                      wait - most / 2);
 }
 
-void Engine::Threads::require_room(const std::string& client, const AdmissionLimits& limits) const {
+void Engine::Threads::require_room(const std::string& client, std::size_t bytes,
+                                   const AdmissionLimits& limits) const {
   const std::lock_guard lock(mutex_);
   if (limits.max_items > 0 && pending_items_ >= limits.max_items)
     throw overloaded("too many items are waiting; retry after the time given",
                      pending_price_ / rate_.per_second() / 2);
-  admit_wait(client, prices_.of(false, kShortText), limits);
+  // Many bytes are an image, or text of which a model reads no more than its limit.
+  const std::size_t tokens =
+      std::min(std::max(kShortText, bytes / kMostBytesAToken), std::max(kShortText, model_tokens_));
+  const double as_text = prices_.of(false, tokens);
+  const double cheapest =
+      bytes / kMostBytesAToken > kShortText ? std::min(as_text, prices_.of(true, 0)) : as_text;
+  admit_wait(client, cheapest, limits);
 }
 
 void Engine::Threads::admit(const JobState& job, const AdmissionLimits& limits) const {
@@ -241,6 +251,7 @@ JobPointer Engine::Threads::submit(JobRequest request, const AdmissionLimits* li
       prices_.token =
           static_cast<double>(request.model->text_cost().multiply_adds) / 16 / kMultiplyAdds;
     }
+    model_tokens_ = static_cast<std::size_t>(request.model->max_tokens());
     job = std::make_shared<JobState>(std::move(request), prices_);
     if (limits != nullptr) admit(*job, *limits);
     count_time(0);
@@ -365,7 +376,7 @@ void Engine::Threads::keep_prepared(const Taken& taken, Result<PreparedItem> pre
 
 void Engine::Threads::work_loop(int core) {
   if (core >= 0) pin_this_thread(core);
-  at::set_num_threads(1);  // a setting of the thread that calls it
+  begin_forward_thread();
   for (;;) {
     Done done;
     std::vector<ReadyRow> batch;
@@ -534,8 +545,9 @@ void Engine::cancel(const Ticket& ticket) {
   if (const JobPointer job = ticket.job_.lock()) threads_->cancel(job);
 }
 
-void Engine::require_room(const std::string& client, const AdmissionLimits& limits) const {
-  threads_->require_room(client, limits);
+void Engine::require_room(const std::string& client, std::size_t bytes,
+                          const AdmissionLimits& limits) const {
+  threads_->require_room(client, bytes, limits);
 }
 EngineLoad Engine::load() const { return threads_->load(); }
 std::size_t Engine::workers() const noexcept { return threads_->workers(); }

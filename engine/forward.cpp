@@ -1,8 +1,10 @@
 #include "engine/forward.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
@@ -16,6 +18,7 @@
 #include <utility>
 
 #include "bifocal/error.h"
+#include "models/fusion_model.h"
 
 namespace bifocal::engine {
 namespace {
@@ -76,9 +79,10 @@ at::Tensor run_head(const Task& task, const models::FusionModel& model,
   if (images == nullptr || texts == nullptr)
     throw Error(ErrorCode::kInvalidItem,
                 "needs both an image and a text: a match is between the two");
-  const at::Tensor cosine = at::sum(
-      model.fuse(images, nullptr).embedding * model.fuse(nullptr, texts).embedding, -1);  // [B]
-  return at::stack({model.match(model.fuse(images, texts)), cosine}, 1);                  // [B, 2]
+  const at::Tensor cosine =
+      at::sum(at::mul(model.fuse(images, nullptr).embedding, model.fuse(nullptr, texts).embedding),
+              -1);                                                        // [B]
+  return at::stack({model.match(model.fuse(images, texts)), cosine}, 1);  // [B, 2]
 }
 
 Result<RowValues> checked(const float* values, std::size_t count) {
@@ -132,6 +136,8 @@ Error described(std::exception_ptr failure) {
 }
 
 }  // namespace
+
+void begin_forward_thread() { at::set_num_threads(1); }  // a setting of the thread that calls it
 
 std::vector<Result<RowValues>> run_rows(Rows rows, const Task& task,
                                         const models::FusionModel& model) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bifocal/error.h"
+#include "models/fusion_model.h"
 #include "vision/preprocess.h"
 
 namespace bifocal::engine {

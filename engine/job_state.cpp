@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bifocal/error.h"
+#include "models/fusion_model.h"
 
 namespace bifocal::engine {
 namespace {

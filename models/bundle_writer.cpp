@@ -13,6 +13,7 @@
 #include "fusion/fusion_transformer.h"
 #include "models/bundle.h"
 #include "models/fusion_model.h"
+#include "nn/weights.h"
 
 namespace bifocal::models {
 namespace {

@@ -75,9 +75,10 @@ class Engine {
   // would be passed or the deadline cannot be met by the estimate; done() is then not called.
   Ticket submit(JobRequest request, const AdmissionLimits* limits = nullptr);
 
-  // Throws Error(kOverloaded) where even the smallest job of this client would be refused: for a
-  // server that would rather not read a body in vain.
-  void require_room(const std::string& client, const AdmissionLimits& limits) const;
+  // Throws Error(kOverloaded) where even the cheapest job of this client that comes in a message of
+  // so many bytes would be refused: for a server that would rather not read a body in vain.
+  void require_room(const std::string& client, std::size_t bytes,
+                    const AdmissionLimits& limits) const;
 
   // Items not begun fail with Error(kCancelled) and cost nothing more.
   void cancel(const Ticket& ticket);

@@ -7,7 +7,10 @@
 #include "bifocal/result.h"
 #include "engine/item_preparation.h"
 #include "engine/task.h"
-#include "models/fusion_model.h"
+
+namespace bifocal::models {
+class FusionModel;
+}
 
 namespace bifocal::engine {
 
@@ -16,6 +19,10 @@ struct ForwardRow {
   const PreparedItem* item = nullptr;
   std::size_t window = 0;
 };
+
+// What a thread does once before it runs rows: it computes alone, since one worker a core beats one
+// worker on all cores.
+void begin_forward_thread();
 
 using RowValues = std::vector<float>;
 

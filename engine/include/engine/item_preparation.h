@@ -7,9 +7,12 @@
 
 #include "bifocal/options.h"
 #include "bifocal/values.h"
-#include "models/fusion_model.h"
 #include "text/tokenizer.h"
 #include "vision/codec.h"
+
+namespace bifocal::models {
+class FusionModel;
+}
 
 namespace bifocal::engine {
 

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "fusion/fusion_config.h"
-#include "nn/weights.h"
 
 namespace bifocal::models {
 
