@@ -9,12 +9,12 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/span_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 
@@ -44,7 +44,8 @@ using Parser = bhttp::request_parser<bhttp::buffer_body>;
 constexpr auto kRateGrace = std::chrono::seconds(5);  // before min-body-rate counts
 constexpr auto kFarewell = std::chrono::seconds(1);   // for a peer to take our last words
 constexpr auto kCallOffAgain = std::chrono::milliseconds(50);
-constexpr std::size_t kReadAtOnce = 64 * 1024;
+constexpr std::size_t kReadAtOnce = 1 << 20;
+constexpr std::size_t kChunkAtOnce = 64 * 1024;
 
 auto into(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
 
@@ -57,6 +58,7 @@ class Connection {
         timer_(stream_.get_executor()),
         service_(std::move(service)),
         connections_(std::move(connections)) {
+    timer_.expires_at(Clock::time_point::max());
     error_code ignored;
     const auto end = socket().remote_endpoint(ignored);
     const auto address = end.address();
@@ -91,25 +93,26 @@ class Connection {
   const Settings& settings() const { return service_->settings(); }
 
   // What is awaited next is called off at `when`: was_late() tells that from other ends. The socket
-  // stays open, so that a late peer can be told why.
+  // stays open, so that a late peer can be told why. One wait serves many deadlines: it is begun
+  // anew only for an earlier one, and looks when it ends whether there is a later one by now.
   void end_by(Clock::time_point when) {
     late_ = false;
-    timer_.expires_at(when);
-    call_off_when_due();
+    due_ = when;
+    if (when < timer_.expiry()) call_off_when_due(when);
   }
-  void call_off_when_due() {
+  void call_off_when_due(Clock::time_point look) {
+    timer_.expires_at(look);
     timer_.async_wait([this, alive = std::weak_ptr<int>(alive_)](const error_code& replaced) {
-      // A wait that was over when it was replaced comes here all the same.
-      if (replaced || !alive.lock() || Clock::now() < timer_.expiry()) return;
+      if (replaced || !alive.lock()) return;
+      if (Clock::now() < due_) return call_off_when_due(due_);
       late_ = true;
       error_code ignored;
       socket().cancel(ignored);
       // A step that had just ended was not met, and the next of the same operation begins.
-      timer_.expires_after(kCallOffAgain);
-      call_off_when_due();
+      call_off_when_due(Clock::now() + kCallOffAgain);
     });
   }
-  void never_end() { timer_.expires_at(Clock::time_point::max()); }
+  void never_end() { due_ = Clock::time_point::max(); }
   void end_within(Clock::duration time) { end_by(Clock::now() + time); }
   bool was_late(const error_code& error) const {
     return late_ && error == asio::error::operation_aborted;
@@ -139,10 +142,10 @@ class Connection {
       co_await explain_bad_header(error);
       co_return false;
     }
-    const auto length = parser.content_length();
+    left_ = parser.is_done() ? 0 : parser.content_length();
     Exchange exchange =
         service_->begin(head_of(parser), peer_, is_local_,
-                        length ? std::optional<std::uint64_t>(*length) : std::nullopt);
+                        left_ ? std::optional<std::uint64_t>(*left_) : std::nullopt);
     ByteBudget::Share share(service_->bodies());
     bool keep = parser.get().keep_alive();
     if (!exchange.refusal) {
@@ -157,9 +160,10 @@ class Connection {
       // What is still to come must be taken off the wire before the next request; where that is
       // much, or comes too slowly, it is cheaper to hang up.
       const bool slow = exchange.error && exchange.error->code() == ErrorCode::kRequestTimeout;
-      keep = !slow && co_await skip_body(parser) && keep;
+      keep = keep && !slow && is_worth_skipping(parser);
       auto writing = write(exchange, *std::move(exchange.refusal), parser, keep);
-      co_return co_await std::move(writing);
+      keep = co_await std::move(writing);
+      co_return keep&& co_await skip(left_.value());
     }
     auto response = co_await answer_unless_gone(exchange);
     if (!response) co_return false;
@@ -238,44 +242,11 @@ class Connection {
   // Nothing where the body was read; kCancelled where there is nobody left to answer.
   awaitable<std::optional<Error>> read_body(Parser& parser, Exchange& exchange,
                                             ByteBudget::Share& share) {
-    const auto length = parser.content_length();
-    if (length && !share.take(static_cast<std::size_t>(*length))) co_return over_budget();
+    if (left_ && !share.take(static_cast<std::size_t>(*left_))) co_return over_budget();
     if (!co_await send_continue(parser)) co_return Error(ErrorCode::kCancelled, "gone");
-    std::string& body = exchange.request.body;
-    if (length) body.reserve(static_cast<std::size_t>(*length));
-    const auto began = Clock::now();
-    while (!parser.is_done()) {
-      const std::size_t before = body.size();
-      const std::size_t room =
-          length
-              ? std::min<std::size_t>(kReadAtOnce, static_cast<std::size_t>(*length) - before + 1)
-              : kReadAtOnce;
-      body.resize(before + room);
-      parser.get().body().data = body.data() + before;
-      parser.get().body().size = room;
-      error_code error;
-      end_by(next_by(began, before));
-      co_await bhttp::async_read_some(stream_, buffer_, parser, into(error));
-      if (error == bhttp::error::need_buffer) error = {};
-      body.resize(before + room - parser.get().body().size);
-      if (was_late(error))
-        co_return Error(ErrorCode::kRequestTimeout,
-                        "the request's body arrived too slowly; send it within " +
-                            std::to_string(settings().body_timeout.count()) +
-                            " ms (body-timeout-ms), and faster than " +
-                            std::to_string(settings().min_body_rate) +
-                            " bytes a second (min-body-rate)");
-      if (error && error.category() == bhttp::make_error_code(bhttp::error::bad_value).category() &&
-          error != bhttp::error::partial_message && error != bhttp::error::end_of_stream)
-        co_return Error(ErrorCode::kInvalidArgument, "the body's framing is broken",
-                        error.message());
-      if (error) co_return Error(ErrorCode::kCancelled, "gone");
-      if (!length && !share.take(body.size() - before)) co_return over_budget();
-      if (body.size() > settings().max_body_bytes)
-        co_return Error(ErrorCode::kTooLarge, "the body is longer than the limit of " +
-                                                  std::to_string(settings().max_body_bytes) +
-                                                  " bytes (max-body-bytes); send fewer items");
-    }
+    auto reading = left_ ? read_counted_body(exchange.request.body)
+                         : read_chunked_body(parser, exchange.request.body, share);
+    if (auto failure = co_await std::move(reading)) co_return failure;
     try {
       service_->decode_body(exchange, share);
     } catch (const Error& error) {
@@ -284,30 +255,108 @@ class Connection {
     co_return std::nullopt;
   }
 
+  Error why_not_read(const error_code& error) const {
+    return was_late(error)
+               ? Error(ErrorCode::kRequestTimeout, "the request's body did not arrive in time")
+               : Error(ErrorCode::kCancelled, "gone");
+  }
+
+  // Straight into its place, past the parser: a body of a known length needs no more parsing.
+  awaitable<std::optional<Error>> read_counted_body(std::string& body) {
+    const std::size_t length = static_cast<std::size_t>(*left_);
+    body.reserve(length);
+    body.assign(static_cast<const char*>(buffer_.data().data()), std::min(buffer_.size(), length));
+    buffer_.consume(body.size());
+    const auto began = Clock::now();
+    while (body.size() < length) {
+      const std::size_t before = body.size();
+      body.resize(std::min(length, before + kReadAtOnce));
+      error_code error;
+      end_by(next_by(began, before));
+      const std::size_t count = co_await stream_.async_read_some(
+          asio::buffer(body.data() + before, body.size() - before), into(error));
+      body.resize(before + count);
+      if (error) co_return why_not_read(error);
+    }
+    left_ = 0;
+    co_return std::nullopt;
+  }
+
+  awaitable<std::optional<Error>> read_chunked_body(Parser& parser, std::string& body,
+                                                    ByteBudget::Share& share) {
+    const auto began = Clock::now();
+    while (!parser.is_done()) {
+      const std::size_t before = body.size();
+      body.resize(before + kChunkAtOnce);
+      parser.get().body().data = body.data() + before;
+      parser.get().body().size = kChunkAtOnce;
+      error_code error;
+      end_by(next_by(began, before));
+      co_await bhttp::async_read_some(stream_, buffer_, parser, into(error));
+      if (error == bhttp::error::need_buffer) error = {};
+      body.resize(before + kChunkAtOnce - parser.get().body().size);
+      if (error) co_return why_not_read(error);
+      if (!share.take(body.size() - before)) co_return over_budget();
+      if (body.size() > settings().max_body_bytes)
+        co_return Error(ErrorCode::kTooLarge, "the body is longer than the limit of " +
+                                                  std::to_string(settings().max_body_bytes) +
+                                                  " bytes (max-body-bytes); send fewer items");
+    }
+    left_ = 0;
+    co_return std::nullopt;
+  }
+
   static Error over_budget() {
     return Error(ErrorCode::kOverloaded, "too many bytes of requests are in hand; retry later")
         .retried_after(std::chrono::seconds(1));
   }
 
-  // False where the rest is not worth reading.
-  awaitable<bool> skip_body(Parser& parser) {
-    if (parser.is_done()) co_return true;
-    const auto left = parser.content_length_remaining();
-    const bool waits = beast::iequals(parser.get()[bhttp::field::expect], "100-continue");
-    if (waits && !continued_) co_return false;  // it will not send what we do not ask for
-    constexpr std::uint64_t kWorthReading = 1 << 20;
-    if (!left || *left > kWorthReading) co_return false;
-    std::array<char, 8192> sink;
-    error_code error;
-    end_within(kRateGrace);
-    while (!parser.is_done()) {
-      parser.get().body().data = sink.data();
-      parser.get().body().size = sink.size();
-      co_await bhttp::async_read_some(stream_, buffer_, parser, into(error));
-      if (error == bhttp::error::need_buffer) error = {};
-      if (error) co_return false;
+  // What is left of a body that nobody wants.
+  bool is_worth_skipping(const Parser& parser) const {
+    constexpr std::uint64_t kMost = 1 << 20;
+    if (!left_ || *left_ > kMost) return false;
+    // It will not send what we do not ask for.
+    return *left_ == 0 || continued_ ||
+           !beast::iequals(parser.get()[bhttp::field::expect], "100-continue");
+  }
+
+  // Takes so many bytes off the wire. False where they do not come.
+  awaitable<bool> skip(std::uint64_t count) {
+    const std::size_t here =
+        static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), count));
+    buffer_.consume(here);
+    count -= here;
+    if (count > 0) end_within(kRateGrace);
+    while (count > 0) {
+      const std::size_t gone = co_await drop_some(static_cast<std::size_t>(count));
+      if (gone == 0) co_return false;
+      count -= gone;
     }
     co_return true;
+  }
+
+  // At most `count` bytes; 0 at the end.
+  awaitable<std::size_t> drop_some(std::size_t count) {
+    if constexpr (std::is_same_v<Stream, Plain>) {
+      co_return co_await drop_off_the_wire(count);
+    } else {
+      std::array<char, 16384> sink;
+      error_code error;
+      const std::size_t got = co_await stream_.async_read_some(
+          asio::buffer(sink.data(), std::min(count, sink.size())), into(error));
+      co_return error ? 0 : got;
+    }
+  }
+  awaitable<std::size_t> drop_off_the_wire(std::size_t count) {
+    for (;;) {
+      error_code error;
+      co_await socket().async_wait(tcp::socket::wait_read, into(error));
+      if (error) co_return 0;
+      // The kernel drops them, and copies nothing: tcp(7).
+      const auto got = ::recv(socket().native_handle(), nullptr, count, MSG_TRUNC | MSG_DONTWAIT);
+      if (got >= 0) co_return static_cast<std::size_t>(got);
+      if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) co_return 0;
+    }
   }
 
   // Nothing where the peer went away first; what it wanted is then called off.
@@ -336,28 +385,44 @@ class Connection {
     co_await forever.async_wait(into(error));
   }
 
+  // The status line and the fields (RFC 9112, sections 4 and 5).
+  static std::string head_of(const Response& response, unsigned version, bool keep) {
+    std::string head;
+    head.reserve(768);
+    const auto field = [&head](std::string_view name, std::string_view value) {
+      ((head += name) += ": ") += value;
+      head += "\r\n";
+    };
+    head += version == 10 ? "HTTP/1.0 " : "HTTP/1.1 ";
+    head += std::to_string(response.status);
+    head += ' ';
+    const auto reason =
+        bhttp::obsolete_reason(bhttp::int_to_status(static_cast<unsigned>(response.status)));
+    head.append(reason.data(), reason.size());
+    head += "\r\n";
+    field("Server", "bifocal");
+    if (response.status != 204) {
+      if (!response.content_type.empty()) field("Content-Type", response.content_type);
+      field("Content-Length", std::to_string(response.body.size()));
+    }
+    for (const auto& [name, value] : response.headers) field(name, value);
+    if (!keep) field("Connection", "close");
+    if (keep && version == 10) field("Connection", "keep-alive");
+    head += "\r\n";
+    return head;
+  }
+
   awaitable<bool> write(const Exchange& exchange, Response response, const Parser& parser,
                         bool keep) {
     const auto& asked = parser.get();
-    const bool head_only = asked.method() == bhttp::verb::head;
+    const bool head_only = asked.method() == bhttp::verb::head || response.status == 204;
     keep = keep && !service_->draining();
-    bhttp::response<bhttp::span_body<const char>> message;
-    message.version(asked.version() == 0 ? 11 : asked.version());
-    message.result(static_cast<unsigned>(response.status));
-    message.set(bhttp::field::server, "bifocal");
-    if (!response.content_type.empty() && response.status != 204)
-      message.set(bhttp::field::content_type, response.content_type);
-    for (const auto& [name, value] : response.headers) message.insert(name, value);
-    message.keep_alive(keep);
-    message.body() = beast::span<const char>(response.body.data(), response.body.size());
-    if (response.status != 204) message.content_length(response.body.size());
+    const std::string head = head_of(response, asked.version(), keep);
+    const std::array<asio::const_buffer, 2> whole{
+        asio::buffer(head), head_only ? asio::const_buffer() : asio::buffer(response.body)};
     error_code error;
     end_within(settings().write_timeout);
-    bhttp::serializer<false, bhttp::span_body<const char>> serializer(message);
-    if (head_only || response.status == 204)
-      co_await bhttp::async_write_header(stream_, serializer, into(error));
-    else
-      co_await bhttp::async_write(stream_, serializer, into(error));
+    co_await asio::async_write(stream_, whole, into(error));
     service_->finished(exchange, response.status, head_only ? 0 : response.body.size());
     co_return keep && !error;
   }
@@ -368,18 +433,22 @@ class Connection {
     end_within(kFarewell);
     if constexpr (std::is_same_v<Stream, Secure>) co_await stream_.async_shutdown(into(error));
     socket().shutdown(tcp::socket::shutdown_send, error);
-    std::array<char, 8192> sink;
-    std::size_t taken = 0;
-    while (!error && !late_ && taken < (std::size_t{4} << 20))
-      taken += co_await socket().async_read_some(asio::buffer(sink), into(error));
+    constexpr std::size_t kMost = 4 << 20;
+    for (std::size_t taken = 0; !error && !late_ && taken < kMost;) {
+      const std::size_t gone = co_await drop_off_the_wire(kMost - taken);
+      if (gone == 0) break;
+      taken += gone;
+    }
     socket().close(error);
   }
 
   Stream stream_;
   asio::steady_timer timer_;
+  Clock::time_point due_ = Clock::time_point::max();
   std::shared_ptr<Service> service_;
   std::shared_ptr<OpenConnections> connections_;
   beast::flat_buffer buffer_;
+  boost::optional<std::uint64_t> left_;  // bytes of the body still to come; nothing: unknown
   std::string peer_;
   bool is_local_ = false;
   bool idle_ = false;

@@ -182,10 +182,10 @@ const json& JsonObject::array(std::string_view key) const {
   return value;
 }
 
-std::string JsonObject::string(std::string_view key) const {
+const std::string& JsonObject::string(std::string_view key) const {
   const json& value = at(key);
   if (!value.is_string()) fail(key, std::string("is ") + name_of_type(value) + ", not a string");
-  return value.get<std::string>();
+  return value.get_ref<const std::string&>();
 }
 
 std::optional<std::string> JsonObject::optional_string(std::string_view key) const {

@@ -30,7 +30,7 @@ class JsonObject {
 
   const nlohmann::json& at(std::string_view key) const;
   const nlohmann::json& array(std::string_view key) const;
-  std::string string(std::string_view key) const;
+  const std::string& string(std::string_view key) const;  // of the value
   std::optional<std::string> optional_string(std::string_view key) const;
   std::int64_t integer(std::string_view key, std::int64_t low, std::int64_t high) const;
   std::optional<std::int64_t> optional_integer(std::string_view key, std::int64_t low,

@@ -11,6 +11,8 @@
 
 #include <ctime>
 #include <fstream>
+#include <map>
+#include <mutex>
 #include <sstream>
 #include <utility>
 
@@ -65,6 +67,37 @@ double cpu_seconds() {
 
 struct Metrics::Families {
   explicit Families(std::string name) : model_name(std::move(name)) {}
+
+  // What a request of one method counts, found once: a family makes and compares label sets at each
+  // look-up.
+  struct Method {
+    Method(Families& families, const std::string& name)
+        : labels{{"method", name}},
+          duration(families.durations.Add(labels, kSeconds)),
+          te_count(families.te_count.Add(labels)),
+          te_success(families.te_success.Add(labels)) {}
+    const Labels labels;
+    Histogram& duration;
+    Counter& te_count;
+    Counter& te_success;
+    std::map<int, Counter*> by_status;
+  };
+  Method& method(std::string_view name) {
+    const auto found = methods.find(name);
+    if (found != methods.end()) return found->second;
+    return methods.try_emplace(std::string(name), *this, std::string(name)).first->second;
+  }
+  Counter& requests_of(Method& of, int status) {
+    Counter*& counter = of.by_status[status];
+    if (counter == nullptr) {
+      Labels labels = of.labels;
+      labels.emplace("status", std::to_string(status));
+      counter = &requests.Add(labels);
+    }
+    return *counter;
+  }
+  std::mutex methods_mutex;
+  std::map<std::string, Method, std::less<>> methods;
 
   Registry registry;
   std::string model_name;
@@ -164,9 +197,11 @@ Metrics::~Metrics() = default;
 
 void Metrics::count_request(const RequestReport& report) {
   Families& to = *families_;
-  const std::string method(report.method);
-  to.requests.Add({{"method", method}, {"status", std::to_string(report.status)}}).Increment();
-  to.durations.Add({{"method", method}}, kSeconds).Observe(seconds(report.took));
+  std::unique_lock lock(to.methods_mutex);
+  Families::Method& method = to.method(report.method);
+  to.requests_of(method, report.status).Increment();
+  lock.unlock();
+  method.duration.Observe(seconds(report.took));
   if (report.error != nullptr)
     to.refused.Add({{"code", std::string(traits(report.error->code()).name)}}).Increment();
   if (report.items == 0) return;
@@ -174,7 +209,7 @@ void Metrics::count_request(const RequestReport& report) {
   const bool worked = report.status < 400;
   const std::string why =
       report.error != nullptr ? std::string(traits(report.error->code()).name) : "none";
-  to.te_count.Add({{"method", method}}).Increment();
+  method.te_count.Increment();
   to.items.Increment(static_cast<double>(report.items));
   if (!worked) {
     to.te_failure.Add({{"err", why}}).Increment();
@@ -183,7 +218,7 @@ void Metrics::count_request(const RequestReport& report) {
     to.nv_failure.Add(labels).Increment();
     return;
   }
-  to.te_success.Add({{"method", method}}).Increment();
+  method.te_success.Increment();
   to.nv_success.Increment();
   to.nv_count.Increment(static_cast<double>(report.items));
   to.nv_request_us.Increment(1e6 * seconds(report.took));
@@ -228,7 +263,6 @@ std::string Metrics::text(const Gauges& gauges) {
   to.lost.Set(static_cast<double>(gauges.log_lines_lost));
   to.ready.Set(gauges.ready ? 1 : 0);
   to.resident.Set(resident_bytes());
-  to.cpu.Set(cpu_seconds());
   to.cpu.Set(cpu_seconds());
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, to.registry.Collect());

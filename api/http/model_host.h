@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -13,6 +12,7 @@
 
 #include "bifocal/error.h"
 #include "bifocal/options.h"
+#include "current.h"
 #include "engine/engine.h"
 #include "engine/session.h"
 #include "search_index.h"
@@ -66,7 +66,7 @@ class ModelHost {
   const IndexOptions index_;
   std::shared_ptr<engine::Engine> engine_;
   std::vector<float> probe_;  // what the served model gives for its check; of reload()
-  std::atomic<std::shared_ptr<const Served>> served_;
+  Current<const Served> served_;
   std::mutex reload_mutex_;
 
   mutable std::mutex watch_mutex_;

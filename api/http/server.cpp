@@ -2,7 +2,6 @@
 
 #include <sys/resource.h>
 
-#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -22,6 +21,7 @@
 
 #include "bifocal/error.h"
 #include "connection.h"
+#include "current.h"
 #include "log.h"
 #include "service.h"
 #include "tls.h"
@@ -175,7 +175,7 @@ class Server {
   asio::thread_pool slow_{1};
   std::shared_ptr<Service> service_;
   std::shared_ptr<OpenConnections> connections_;
-  std::atomic<std::shared_ptr<asio::ssl::context>> tls_;
+  Current<asio::ssl::context> tls_;
   asio::strand<asio::io_context::executor_type> strand_;
   tcp::acceptor acceptor_;
   asio::signal_set signals_;

@@ -71,12 +71,13 @@ std::string random_id() {
   ::RAND_bytes(bytes.data(), static_cast<int>(bytes.size()));
   bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0f) | 0x40);
   bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3f) | 0x80);
+  constexpr std::string_view kDigits = "0123456789abcdef";
   std::string id;
+  id.reserve(36);
   for (std::size_t i = 0; i < bytes.size(); ++i) {
-    std::array<char, 3> hex{};
-    std::snprintf(hex.data(), hex.size(), "%02x", bytes[i]);
     if (i == 4 || i == 6 || i == 8 || i == 10) id += '-';
-    id += hex.data();
+    id += kDigits[bytes[i] >> 4];
+    id += kDigits[bytes[i] & 15];
   }
   return id;
 }
@@ -229,7 +230,7 @@ Exchange Service::begin(Request head, std::string peer, bool is_local,
                                             std::to_string(settings_.max_body_bytes) +
                                             " (max-body-bytes); send fewer items at a time");
     find_deadline(exchange);
-    check_load(exchange);
+    check_load(exchange, content_length.value_or(0));
     exchange.served = host_.served();
   } catch (...) {
     exchange.error = described(std::current_exception());
@@ -288,14 +289,15 @@ void Service::find_deadline(Exchange& exchange) const {
 }
 
 // Before a body is read for nothing.
-void Service::check_load(const Exchange& exchange) const {
+void Service::check_load(const Exchange& exchange, std::uint64_t content_length) const {
   const bool asks_the_model =
       exchange.request.method == "POST" && exchange.route->access == Route::Access::kKey;
   if (!asks_the_model) return;
   if (draining_)
     throw Error(ErrorCode::kUnavailable, "the server is shutting down; send this elsewhere")
         .retried_after(std::chrono::seconds(1));
-  host_.engine().require_room(exchange.client, admission_);
+  host_.engine().require_room(exchange.client, static_cast<std::size_t>(content_length),
+                              admission_);
 }
 
 std::optional<Response> Service::preflight(const Request& request) const {

@@ -11,6 +11,7 @@
 
 #include "api_keys.h"
 #include "byte_budget.h"
+#include "current.h"
 #include "image_fetcher.h"
 #include "log.h"
 #include "message.h"
@@ -74,7 +75,7 @@ class Service {
 
  private:
   void check_access(Exchange& exchange);
-  void check_load(const Exchange& exchange) const;
+  void check_load(const Exchange& exchange, std::uint64_t content_length) const;
   void find_deadline(Exchange& exchange) const;
   void add_standard_headers(const Exchange& exchange, Response& response) const;
   std::optional<Response> preflight(const Request& request) const;
@@ -98,7 +99,7 @@ class Service {
   ByteBudget bodies_;
   RateLimiter rates_;
   ImageFetcher fetcher_;
-  std::atomic<std::shared_ptr<const ApiKeys>> keys_;
+  Current<const ApiKeys> keys_;
   Router router_;
   std::atomic<bool> draining_{false};
   boost::asio::thread_pool slow_{2};

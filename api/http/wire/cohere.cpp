@@ -160,9 +160,7 @@ Response write_answer(const CohereRequest& request, const std::string& id,
   answer["meta"] = {{"api_version", {{"version", "2"}}},
                     {"billed_units", {{"input_tokens", usage.tokens}, {"images", usage.images}}},
                     {"warnings", AnswerJson::array()}};
-  Response response;
-  response.body = answer.dump();
-  return response;
+  return json_response(answer);
 }
 
 Work read(const Request& given, const Context& context) {
@@ -175,8 +173,7 @@ Work read(const Request& given, const Context& context) {
 }
 
 std::string write_error(const Error& error, const Request& request) {
-  return AnswerJson({{"id", request.id}, {"message", error.message()}})
-      .dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return text_of({{"id", request.id}, {"message", error.message()}});
 }
 
 }  // namespace

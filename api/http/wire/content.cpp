@@ -21,9 +21,9 @@ void add_image(const std::string& reference, const std::string& where, const Req
   read_image(reference, where, limits, item);
 }
 
-std::string url_of(const JsonObject& part) {
+const std::string& url_of(const JsonObject& part) {
   const nlohmann::json& value = part.at("image_url");
-  if (value.is_string()) return value.get<std::string>();
+  if (value.is_string()) return value.get_ref<const std::string&>();
   const JsonObject object(value, part.place("image_url"));
   object.refuse_unknown({"url", "detail"});
   return object.string("url");

@@ -14,4 +14,7 @@ namespace bifocal::http::wire {
 using AnswerJson = nlohmann::basic_json<nlohmann::ordered_map, std::vector, std::string, bool,
                                         std::int64_t, std::uint64_t, float>;
 
+// As it goes to the client: in UTF-8, what is not UTF-8 in it replaced (U+FFFD).
+std::string text_of(const AnswerJson& value);
+
 }  // namespace bifocal::http::wire

@@ -324,8 +324,7 @@ Work model_ready(const Request& request, const Context& context) {
 }
 
 std::string write_error(const Error& error, const Request&) {
-  return AnswerJson({{"error", error.message()}})
-      .dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return text_of({{"error", error.message()}});
 }
 
 }  // namespace

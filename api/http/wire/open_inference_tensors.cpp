@@ -193,7 +193,7 @@ Response write_infer_response(AnswerJson answer, const std::vector<OutputTensor>
     answer["outputs"].push_back(std::move(one));
   }
   Response response;
-  response.body = answer.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  response.body = text_of(answer);
   if (!tail.empty()) {
     response.content_type = "application/octet-stream";
     response.headers.add("Inference-Header-Content-Length", std::to_string(response.body.size()));

@@ -125,9 +125,7 @@ Response write_answer(const OpenAiRequest& request, const Context& context,
   AnswerJson answer = {{"object", "list"}, {"data", std::move(data)}};
   answer["model"] = context.model_names.front();
   answer["usage"] = {{"prompt_tokens", usage.tokens}, {"total_tokens", usage.tokens}};
-  Response response;
-  response.body = answer.dump();
-  return response;
+  return json_response(answer);
 }
 
 Work read(const Request& given, const Context& context) {

@@ -152,7 +152,7 @@ Usage usage_of(const std::vector<Result<Embedding>>& results) {
 Response json_response(const AnswerJson& body, int status) {
   Response response;
   response.status = status;
-  response.body = body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  response.body = text_of(body);
   return response;
 }
 
@@ -162,7 +162,7 @@ std::string write_openai_error(const Error& error, const Request&) {
                              {"type", openai_type(error.code())},
                              {"param", nullptr},
                              {"code", traits(error.code()).name}}}};
-  return body.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return text_of(body);
 }
 
 }  // namespace bifocal::http::wire

@@ -349,8 +349,7 @@ const char* type_of(const Error& error) {
 }
 
 std::string write_error(const Error& error, const Request&) {
-  return AnswerJson({{"error", error.message()}, {"error_type", type_of(error)}})
-      .dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return text_of({{"error", error.message()}, {"error_type", type_of(error)}});
 }
 
 }  // namespace

@@ -66,9 +66,7 @@ Response write_answer(const VoyageRequest& request, const Context& context,
   answer["usage"] = {{"text_tokens", usage.tokens},
                      {"image_pixels", usage.pixels},
                      {"total_tokens", usage.tokens}};
-  Response response;
-  response.body = answer.dump();
-  return response;
+  return json_response(answer);
 }
 
 Work read(const Request& given, const Context& context) {
@@ -81,8 +79,7 @@ Work read(const Request& given, const Context& context) {
 }
 
 std::string write_error(const Error& error, const Request&) {
-  return AnswerJson({{"detail", error.message()}})
-      .dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
+  return text_of({{"detail", error.message()}});
 }
 
 }  // namespace
