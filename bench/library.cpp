@@ -1,8 +1,8 @@
 // How many items a second the library embeds in this process, with nothing between it and its
 // caller: what bench/serving.py holds the server against. One JSON object.
 //
-//   bench_library --model BUNDLE --bodies FILE --seconds 5 [--precision fp32|bf16|auto] [--at-once
-//   256]
+//   bench_library --model BUNDLE --bodies FILE --seconds 5 [--warm-seconds 2]
+//                 [--precision fp32|bf16|auto] [--at-once 256]
 //
 // FILE is the one that bench_load sends: a request for /v1/fused/embeddings a line.
 
@@ -25,7 +25,7 @@ namespace {
 
 struct Options {
   std::string model, bodies, precision = "fp32";
-  double seconds = 5;
+  double seconds = 5, warm_seconds = 2;
   std::size_t at_once = 256;
 };
 
@@ -65,17 +65,24 @@ int run(const Options& options) {
     for (const auto& result : model.embed(std::span<const bifocal::Item>(some)))
       if (!result.ok()) throw result.error();
   };
-  pass();  // what is made once
-  std::size_t done = 0;
-  const auto began = Clock::now();
-  double took = 0;
-  while (took < options.seconds) {
-    pass();
-    done += options.at_once;
-    took = std::chrono::duration<double>(Clock::now() - began).count();
-  }
-  std::cout << "{\"items\": " << done << ", \"seconds\": " << took
-            << ", \"per_second\": " << static_cast<double>(done) / took << "}\n";
+  struct Slice {
+    std::size_t items = 0;
+    double seconds = 0;
+  };
+  const auto run_for = [&](double seconds) {
+    Slice slice;
+    const auto began = Clock::now();
+    while (slice.seconds < seconds) {
+      pass();
+      slice.items += options.at_once;
+      slice.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+    }
+    return slice;
+  };
+  run_for(options.warm_seconds);  // what is made once, and once for each shape
+  const Slice slice = run_for(options.seconds);
+  std::cout << "{\"items\": " << slice.items << ", \"seconds\": " << slice.seconds
+            << ", \"per_second\": " << static_cast<double>(slice.items) / slice.seconds << "}\n";
   return 0;
 }
 
@@ -88,6 +95,7 @@ int main(int argc, char** argv) {
   app.add_option("--bodies", options.bodies)->required();
   app.add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16", "auto"}));
   app.add_option("--seconds", options.seconds);
+  app.add_option("--warm-seconds", options.warm_seconds);
   app.add_option("--at-once", options.at_once)->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   try {

@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
 """The server under load, beside the library in one process and beside a peer.
 
-    bench/serving.py [--precision fp32|bf16|auto] [--kind text|photo] [--seconds 6] [--rounds 3]
+    bench/serving.py [--precision fp32|bf16|auto] [--kind text|photo] [--part capacity|load] [--seconds 6] [--rounds 3]
     bench/serving.py --peer PYTHON        # a Python that has infinity-emb[server,torch]==0.0.78
 
-First, capacity: slices of the library and of the saturated server take turns on the same cores, and
-the ratio is of the medians. Then open load at 50, 90, 150 and 300 % of that capacity: requests begin at
-fixed times, and a latency counts from the time that was meant. With --peer, infinity-emb serves the
-same MiniLM weights to the same captions on the same cores, in turns with this server: a text a
-request with 16 clients, then 32 a request with 8. Everything stays on loopback. `make` first.
+Capacity: slices of the library and of the saturated server take turns, and the ratio is of the
+medians. What the server costs beside the library shows where both have the same core to themselves
+and the load generator another; the figure of all cores, which the generator then shares with the
+server alone, is printed after it. Load: open, at 50, 90, 150 and 300 % of what the server answers to
+32 clients, the generator on a core of its own: requests begin at fixed times, and a latency counts from
+the time that was meant. --shared-cores puts generator and server on the same cores.
+
+With --peer, infinity-emb serves the same MiniLM weights to the same captions on the same cores, in
+turns with this server: a text a request with 16 clients, then 32 a request with 8. A Python for it:
+`python3 -m venv DIR && DIR/bin/pip install 'infinity-emb[server,torch]==0.0.78' torch==2.13.0`.
+
+Everything stays on loopback. `make` first.
 """
 
 import argparse
@@ -86,12 +93,40 @@ def resident(process):
     return total / 2**20
 
 
+class Cores:
+    """Which cores measure and which make the load."""
+
+    def __init__(self, serving, load):
+        self.serving, self.load = sorted(serving), sorted(load)
+
+    @classmethod
+    def split(cls):
+        first, *others = sorted(os.sched_getaffinity(0))
+        if not others:
+            sys.exit("one core cannot be split: --shared-cores")
+        return cls([first], others)
+
+    @classmethod
+    def shared(cls):
+        return cls(os.sched_getaffinity(0), os.sched_getaffinity(0))
+
+    def __str__(self):
+        if self.serving == self.load:
+            return f"all {len(self.serving)} cores, which the load generator shares"
+        return f"core {self.serving[0]}, the load generator elsewhere"
+
+
+def pinned(cores):
+    """For subprocess: the child and its threads stay on these cores."""
+    return {"preexec_fn": lambda: os.sched_setaffinity(0, cores)}
+
+
 class Serving:
-    def __init__(self, command, port, ready, env=None):
+    def __init__(self, command, port, ready, env=None, cores=None):
         self.port = port
         self.process = subprocess.Popen(
             list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **(env or {})}, **pinned(cores or os.sched_getaffinity(0)),
         )
         until = time.monotonic() + 120
         while True:
@@ -121,59 +156,75 @@ class Serving:
         self.process.wait(60)
 
 
-def bifocal(arguments, *flags):
+def bifocal(arguments, cores, *flags):
     port = free_port()
     return Serving([program("bifocal"), "serve", "--model", arguments.model, "--port", port,
-                    "--precision", arguments.precision, "--log-level", "error", *flags], port, "/ready")
+                    "--precision", arguments.precision, "--log-level", "error", *flags],
+                   port, "/ready", cores=cores.serving)
 
 
-def load(port, bodies, seconds, *flags, path="/v1/fused/embeddings"):
+def load(port, cores, bodies, seconds, *flags, path="/v1/fused/embeddings"):
     done = subprocess.run(
         [program("bench_load"), "--port", str(port), "--path", path, "--bodies", bodies, "--seconds", str(seconds),
-         *map(str, flags)], capture_output=True, text=True, check=True)
+         *map(str, flags)], capture_output=True, text=True, check=True, **pinned(cores.load))
     return json.loads(done.stdout)
 
 
-def library(arguments, bodies, seconds):
+def library(arguments, cores, bodies):
     done = subprocess.run(
-        [program("bench_library"), "--model", arguments.model, "--bodies", bodies, "--seconds", str(seconds),
-         "--precision", arguments.precision], capture_output=True, text=True, check=True)
+        [program("bench_library"), "--model", arguments.model, "--bodies", bodies, "--seconds", str(arguments.seconds),
+         "--precision", arguments.precision], capture_output=True, text=True, check=True, **pinned(cores.serving))
     return json.loads(done.stdout)["per_second"]
 
 
-def compare_capacity(arguments, server, bodies):
-    at_once = 8 if arguments.kind == "text" else 2
-    one_run, of_server = [], []
-    load(server.port, bodies, 2, "--clients", 16, "--items", at_once)
-    for _ in range(arguments.rounds):
-        server.pause()
-        one_run.append(library(arguments, bodies, arguments.seconds))
-        server.go_on()
-        of_server.append(load(server.port, bodies, arguments.seconds, "--clients", 16, "--items", at_once)["per_second"])
-    inside, outside = statistics.median(one_run), statistics.median(of_server)
-    print(f"\nItems a second at saturation, {arguments.kind}, {arguments.precision} ({at_once} a request, 16 clients; medians of {arguments.rounds}):")
-    print(f"  library {inside:.1f}   server {outside:.1f}   ratio {outside / inside:.3f}")
-    return outside
+def compare_capacity(arguments, cores, bodies):
+    """`bodies`: files by how many items their requests have."""
+    print(f"\n{arguments.kind}, {arguments.precision}, on {cores} (medians of {arguments.rounds}):")
+    with bifocal(arguments, cores, "--max-wait-ms", 0) as server:
+        flags = {at_once: ("--clients", 64 if at_once == 1 else 32, "--items", at_once) for at_once in bodies}
+        inside, outside = [], {at_once: [] for at_once in bodies}
+        load(server.port, cores, bodies[1], 2, *flags[1])
+        for _ in range(arguments.rounds):
+            server.pause()
+            inside.append(library(arguments, cores, bodies[1]))
+            server.go_on()
+            for at_once, file in bodies.items():
+                answer = load(server.port, cores, file, arguments.seconds, *flags[at_once])
+                if set(answer["statuses"]) != {"200"}:
+                    sys.exit(f"the server answered {answer}")
+                outside[at_once].append(answer["per_second"])
+    of_library = statistics.median(inside)
+    for at_once, rates in outside.items():
+        rate = statistics.median(rates)
+        print(f"  items a request {at_once}: library {of_library:.1f}/s, server {rate:.1f}/s, ratio {rate / of_library:.3f},"
+              f" {1e6 / rate - 1e6 / of_library:.0f} us an item more")
 
 
-def open_load(arguments, server, bodies, capacity):
+def open_load(arguments, cores, bodies):
+    with bifocal(arguments, cores, "--max-wait-ms", arguments.max_wait) as server:
+        capacity = load(server.port, cores, bodies, arguments.seconds, "--clients", 32)["per_second"]
+        print(f"\n{arguments.kind}, {arguments.precision}, on {cores}. One item a request, 32 clients: {capacity:.1f}/s;"
+              " the shares below are of this.")
+        measure_shares(arguments, cores, server, bodies, capacity)
+
+
+def measure_shares(arguments, cores, server, bodies, capacity):
     print("\n| load | arrivals/s | goodput/s | p50 ms | p99 ms | refused | refusal p50 ms | without Retry-After | memory MiB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    rows = []
+    goodput = []
     for share in (0.5, 0.9, 1.5, 3.0):
-        # Capacity was measured with several items a request; one a request costs a little more.
-        answer = load(server.port, bodies, arguments.seconds * 2, "--rate", capacity * share,
+        answer = load(server.port, cores, bodies, arguments.seconds * 2, "--rate", capacity * share,
                       "--good-ms", 2 * arguments.max_wait, "--connections", 4096)
         sent = sum(answer["statuses"].values())
         refused_after = answer["refused_p50_ms"]
-        rows.append(answer["goodput"])
+        goodput.append(answer["goodput"])
         print(f"| {share:.0%} | {capacity * share:.0f} | {answer['goodput']:.1f} | {answer['p50_ms']:.1f} | {answer['p99_ms']:.1f} |"
               f" {answer['refused']} of {sent} | {'' if refused_after is None else format(refused_after, '.1f')} |"
               f" {answer['without_retry_after']} | {resident(server.process):.0f} |")
         if answer["failures"]:
             print(f"  failures: {answer['failures']}")
         time.sleep(2)
-    print(f"\nGoodput at 300 % is {rows[-1] / max(rows):.1%} of its peak.")
+    print(f"\nGoodput at 300 % is {goodput[-1] / max(goodput):.1%} of its peak.")
 
 
 def compare_peer(arguments, folder, texts):
@@ -188,7 +239,8 @@ def compare_peer(arguments, folder, texts):
     peer = Serving([*command, "--model-id", weights, "--engine", "torch", "--device", "cpu", "--port", port,
                     "--dtype", arguments.peer_dtype, "--no-bettertransformer"],
                    port, "/health", {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"})
-    ours = bifocal(arguments, "--max-wait-ms", 0)
+    cores = Cores.shared()
+    ours = bifocal(arguments, cores, "--max-wait-ms", 0)
     print(f"\nBeside infinity-emb ({arguments.peer_dtype}), MiniLM-L6, captions; this server in {arguments.precision}"
           f" (medians of {arguments.rounds} turns):")
     print("| texts a request | clients | infinity/s | p50 ms | MiB | this/s | p50 ms | MiB | ratio |")
@@ -208,7 +260,7 @@ def compare_peer(arguments, folder, texts):
                                                      ("ours", ours, peer, ours_file, "/v1/embeddings")):
                     other.pause()
                     one.go_on()
-                    answer = load(one.port, file, arguments.seconds, *flags, path=path)
+                    answer = load(one.port, cores, file, arguments.seconds, *flags, path=path)
                     other.go_on()
                     if set(answer["statuses"]) != {"200"}:
                         sys.exit(f"{name} answered {answer}")
@@ -224,6 +276,8 @@ def main():
     parser.add_argument("--model", default=ROOT / "build" / "bundles" / "default")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "auto"))
     parser.add_argument("--kind", default="text", choices=("text", "photo"))
+    parser.add_argument("--part", choices=("capacity", "load"), help="one of the two alone")
+    parser.add_argument("--shared-cores", action="store_true")
     parser.add_argument("--seconds", type=float, default=6, help="of a slice")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-wait", type=int, default=500, help="the server's --max-wait-ms")
@@ -244,14 +298,15 @@ def main():
         else:
             photos = photographs()
             items = [{"image": photos[i % len(photos)], "text": texts[i]} for i in range(4 * len(photos))]
-        many, single = folder / "many", folder / "single"
-        write_bodies(many, items, 8 if arguments.kind == "text" else 2)
-        write_bodies(single, items, 1)
-        with bifocal(arguments, "--max-wait-ms", arguments.max_wait) as server:
-            compare_capacity(arguments, server, many)
-            capacity = load(server.port, single, arguments.seconds, "--clients", 32)["per_second"]
-            print(f"One item a request, 32 clients: {capacity:.1f}/s; the shares below are of this.")
-            open_load(arguments, server, single, capacity)
+        bodies = {}
+        for at_once in (1, 8 if arguments.kind == "text" else 2):
+            bodies[at_once] = folder / str(at_once)
+            write_bodies(bodies[at_once], items, at_once)
+        if arguments.part != "load":
+            for cores in (Cores.shared(),) if arguments.shared_cores else (Cores.split(), Cores.shared()):
+                compare_capacity(arguments, cores, bodies)
+        if arguments.part != "capacity":
+            open_load(arguments, Cores.shared() if arguments.shared_cores else Cores.split(), bodies[1])
 
 
 if __name__ == "__main__":
