@@ -1,10 +1,13 @@
 """HTTP as clients speak it, and how the server refuses what it cannot do."""
 
+import functools
 import gzip
+import http.server
 import json
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -237,6 +240,26 @@ def test_cors_is_off_until_configured(start, url):
             assert (answer.status_code == 204) == allowed
             plain = requests.get(server.url + "/live", headers={"Origin": origin})
             assert ("Access-Control-Allow-Origin" in plain.headers) == allowed
+
+
+def test_images_by_url_from_allowed_hosts_alone(start, library, photo):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=photo.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as pictures:
+        threading.Thread(target=pictures.serve_forever, daemon=True).start()
+        asked = {"items": [{"image": f"http://localhost:{pictures.server_port}/{photo.name}"}, {"text": CAPTIONS[0]}]}
+        # Off until hosts are named; and then a private address needs its network named as well.
+        for flags in ((), ("--url-host", "localhost")):
+            with start(*flags) as server:
+                answer = requests.post(server.url + EMBED, json=asked).json()["data"]
+                assert answer[0]["error"]["code"] == "forbidden"
+                assert answer[1]["object"] == "embedding"
+        with start("--url-host", "localhost", "--url-network", "127.0.0.0/8") as server:
+            answer = requests.post(server.url + EMBED, json=asked).json()["data"]
+            assert_same(answer[0]["embedding"], library.embed([{"image": str(photo)}])[0])
+            gone = {"items": [{"image": f"http://localhost:{pictures.server_port}/none.jpg"}]}
+            answer = requests.post(server.url + EMBED, json=gone).json()["data"]
+            assert answer[0]["error"]["code"] == "fetch_failed"
+        pictures.shutdown()
 
 
 def test_deadlines_are_the_requests_own(url):
