@@ -256,9 +256,17 @@ class Connection {
   }
 
   Error why_not_read(const error_code& error) const {
-    return was_late(error)
-               ? Error(ErrorCode::kRequestTimeout, "the request's body did not arrive in time")
-               : Error(ErrorCode::kCancelled, "gone");
+    if (was_late(error))
+      return Error(ErrorCode::kRequestTimeout,
+                   "the request's body arrived too slowly; send it within " +
+                       std::to_string(settings().body_timeout.count()) +
+                       " ms (body-timeout-ms), and faster than " +
+                       std::to_string(settings().min_body_rate) +
+                       " bytes a second (min-body-rate)");
+    if (error.category() == bhttp::make_error_code(bhttp::error::bad_value).category() &&
+        error != bhttp::error::partial_message && error != bhttp::error::end_of_stream)
+      return Error(ErrorCode::kInvalidArgument, "the body's framing is broken", error.message());
+    return Error(ErrorCode::kCancelled, "gone");
   }
 
   // Straight into its place, past the parser: a body of a known length needs no more parsing.

@@ -248,12 +248,12 @@ def test_images_by_url_from_allowed_hosts_alone(start, library, photo):
         threading.Thread(target=pictures.serve_forever, daemon=True).start()
         asked = {"items": [{"image": f"http://localhost:{pictures.server_port}/{photo.name}"}, {"text": CAPTIONS[0]}]}
         # Off until hosts are named; and then a private address needs its network named as well.
-        for flags in ((), ("--url-host", "localhost")):
+        for flags in ((), ("--url-host", f"localhost:{pictures.server_port}")):
             with start(*flags) as server:
                 answer = requests.post(server.url + EMBED, json=asked).json()["data"]
                 assert answer[0]["error"]["code"] == "forbidden"
                 assert answer[1]["object"] == "embedding"
-        with start("--url-host", "localhost", "--url-network", "127.0.0.0/8") as server:
+        with start("--url-host", f"localhost:{pictures.server_port}", "--url-network", "127.0.0.0/8") as server:
             answer = requests.post(server.url + EMBED, json=asked).json()["data"]
             assert_same(answer[0]["embedding"], library.embed([{"image": str(photo)}])[0])
             gone = {"items": [{"image": f"http://localhost:{pictures.server_port}/none.jpg"}]}
