@@ -9,12 +9,15 @@
 
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "bifocal/error.h"
+#include "fusion_plan.h"
 #include "fusion_weights.h"
+#include "nn/kernel_choice.h"
 #include "nn/pooling.h"
 
 namespace bifocal::fusion {
@@ -42,6 +45,8 @@ void check_side(const at::Tensor& tokens, const at::Tensor& pooled, std::int64_t
   }
 }
 
+}  // namespace
+
 void check_input(const FusionConfig& config, const FusionInput& input) {
   const at::Tensor& vision = input.vision_tokens;
   const at::Tensor& text = input.text_tokens;
@@ -65,19 +70,22 @@ void check_input(const FusionConfig& config, const FusionInput& input) {
   }
 }
 
-// [h * w, d]: the learned grid, bilinearly resized where the map at hand has another.
-at::Tensor position_of(const FusionConfig& config, const at::Tensor& learned,
-                       const FusionInput& input) {
+// The learned grid, bilinearly resized where the map at hand has another.
+at::Tensor visual_position(const FusionConfig& config, const FusionWeights& weights,
+                           const FusionInput& input) {
+  const at::Tensor& learned = weights.vision_position;
   if (input.grid_height == config.grid_height && input.grid_width == config.grid_width) {
-    return learned;
+    return learned + weights.vision_type;
   }
   const std::int64_t size = config.hidden_size;
   const at::Tensor grid =
       learned.t().reshape({1, size, config.grid_height, config.grid_width});  // [1, d, h, w]
   const at::Tensor resized = at::upsample_bilinear2d(grid, {input.grid_height, input.grid_width},
                                                      /*align_corners=*/false);
-  return resized.reshape({size, input.grid_height * input.grid_width}).t();
+  return resized.reshape({size, input.grid_height * input.grid_width}).t() + weights.vision_type;
 }
+
+namespace {
 
 // [B, 1 + h * w + L]: false at padded text; undefined where nothing is padded.
 at::Tensor valid_of(const FusionInput& input) {
@@ -123,7 +131,7 @@ at::Tensor FusionWeights::tokens(const FusionConfig& config, const FusionInput& 
   std::vector<at::Tensor> parts = {fusion_token.expand({batch, 1, config.hidden_size})};
   if (input.vision_tokens.defined()) {
     parts.push_back(vision_projection.forward(input.vision_tokens) +
-                    (position_of(config, vision_position, input) + vision_type));
+                    visual_position(config, *this, input));
   }
   if (input.text_tokens.defined()) {
     parts.push_back(text_projection.forward(input.text_tokens) + text_type);
@@ -131,8 +139,8 @@ at::Tensor FusionWeights::tokens(const FusionConfig& config, const FusionInput& 
   return at::cat(parts, 1);
 }
 
-// [B, d]: the fusion token's output. Of the last layer only the fusion token's query is needed.
-at::Tensor FusionWeights::encode(const FusionConfig& config, const FusionInput& input) const {
+// The fusion token's output. Of the last layer only the fusion token's query is needed.
+at::Tensor FusionWeights::context(const FusionConfig& config, const FusionInput& input) const {
   const at::Tensor valid = valid_of(input);
   at::Tensor x = tokens(config, input);
   for (std::size_t i = 0; i + 1 < layers.size(); ++i) x = layers[i].forward(x, valid);
@@ -142,8 +150,13 @@ at::Tensor FusionWeights::encode(const FusionConfig& config, const FusionInput& 
 
 FusionOutput FusionWeights::forward(const FusionConfig& config, const FusionInput& input) const {
   check_input(config, input);
+  return embed(config, input, context(config, input));
+}
+
+FusionOutput FusionWeights::embed(const FusionConfig& config, const FusionInput& input,
+                                  at::Tensor context) const {
   FusionOutput output;
-  output.context = encode(config, input);
+  output.context = std::move(context);
   output.vision_pooled = input.vision_pooled;
   output.text_pooled = input.text_pooled;
   const at::Tensor own = nn::l2_normalize(embedding_head.forward(output.context));
@@ -188,18 +201,23 @@ at::Tensor FusionWeights::classify(const FusionConfig& config, const FusionOutpu
 }
 
 FusionWeights FusionWeights::compiled(const FusionConfig& config, nn::Precision precision) const {
-  const auto copy_of = [](const at::Tensor& tensor) { return tensor.detach().clone(); };
-  FusionWeights copy;
+  FusionWeights copy = compiled_heads(config, precision);
   copy.vision_projection = vision_projection.compiled(precision);
   copy.text_projection = text_projection.compiled(precision);
-  copy.fusion_token = copy_of(fusion_token);
-  copy.vision_type = copy_of(vision_type);
-  copy.text_type = copy_of(text_type);
-  copy.vision_position = copy_of(vision_position);
+  copy.fusion_token = fusion_token.detach().clone();
+  copy.text_type = text_type.detach().clone();
   for (const nn::EncoderLayerWeights& layer : layers) {
     copy.layers.push_back(layer.compiled(precision));
   }
   if (config.norm == nn::NormPlacement::kPre) copy.final_norm = final_norm.compiled();
+  return copy;
+}
+
+FusionWeights FusionWeights::compiled_heads(const FusionConfig& config,
+                                            nn::Precision precision) const {
+  FusionWeights copy;
+  copy.vision_type = vision_type.detach().clone();
+  copy.vision_position = vision_position.detach().clone();
   copy.embedding_head = embedding_head.compiled(precision);
   copy.match_head = match_head.compiled(precision);
   for (const ClassHeadWeights& head : class_heads) {
@@ -208,14 +226,31 @@ FusionWeights FusionWeights::compiled(const FusionConfig& config, nn::Precision 
   if (config.skip) {
     copy.pooled_vision = pooled_vision.compiled(precision);
     copy.pooled_text = pooled_text.compiled(precision);
-    copy.pooled_mix = copy_of(pooled_mix);
-    copy.residual_gain = copy_of(residual_gain);
+    copy.pooled_mix = pooled_mix.detach().clone();
+    copy.residual_gain = residual_gain.detach().clone();
   }
   return copy;
 }
 
-CompiledFusionTransformer::CompiledFusionTransformer(std::unique_ptr<const Packed> packed)
-    : packed_(std::move(packed)) {}
+struct CompiledFusionTransformer::Packed {
+  FusionConfig config;
+  FusionWeights weights;
+  std::optional<FusionPlan> plan;  // absent where LibTorch's operators serve
+};
+
+CompiledFusionTransformer::CompiledFusionTransformer(const FusionConfig& config,
+                                                     const FusionWeights& weights,
+                                                     nn::Precision precision) {
+  const c10::InferenceMode inference;
+  const nn::cpu::Kernels* kernels =
+      nn::choose_kernels(precision, config.hidden_size, config.intermediate_size);
+  auto packed = std::make_unique<Packed>();
+  packed->config = config;
+  packed->weights = kernels != nullptr ? weights.compiled_heads(config, precision)
+                                       : weights.compiled(config, precision);
+  if (kernels != nullptr) packed->plan.emplace(config, weights, *kernels);
+  packed_ = std::move(packed);
+}
 CompiledFusionTransformer::~CompiledFusionTransformer() = default;
 CompiledFusionTransformer::CompiledFusionTransformer(CompiledFusionTransformer&&) noexcept =
     default;
@@ -224,7 +259,13 @@ CompiledFusionTransformer& CompiledFusionTransformer::operator=(
 
 FusionOutput CompiledFusionTransformer::forward(const FusionInput& input) const {
   const c10::InferenceMode inference;
-  return packed_->weights.forward(packed_->config, input);
+  const FusionConfig& config = packed_->config;
+  const FusionWeights& weights = packed_->weights;
+  if (!packed_->plan) return weights.forward(config, input);
+  check_input(config, input);
+  const at::Tensor position =
+      input.vision_tokens.defined() ? visual_position(config, weights, input) : at::Tensor();
+  return weights.embed(config, input, packed_->plan->context(input, position));
 }
 
 at::Tensor CompiledFusionTransformer::match(const FusionOutput& both) const {

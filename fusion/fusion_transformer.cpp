@@ -4,11 +4,9 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/InferenceMode.h>
 #include <torch/nn/modules/container/modulelist.h>
 
 #include <cmath>
-#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
@@ -104,9 +102,7 @@ at::Tensor FusionTransformerImpl::classify(const FusionOutput& output,
 }
 
 CompiledFusionTransformer FusionTransformerImpl::compile(nn::Precision precision) const {
-  const c10::InferenceMode inference;
-  return CompiledFusionTransformer(std::make_unique<CompiledFusionTransformer::Packed>(
-      CompiledFusionTransformer::Packed{config_, weights().compiled(config_, precision)}));
+  return CompiledFusionTransformer(config_, weights(), precision);
 }
 
 FusionWeights FusionTransformerImpl::weights() const {

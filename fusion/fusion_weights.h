@@ -50,19 +50,26 @@ struct FusionWeights {
   at::Tensor residual_gain;                      // [3]: image, text, both
 
   FusionOutput forward(const FusionConfig& config, const FusionInput& input) const;
+  // The steps of forward: c of the definition, [B, d], then everything that is made of it.
+  at::Tensor context(const FusionConfig& config, const FusionInput& input) const;
+  FusionOutput embed(const FusionConfig& config, const FusionInput& input,
+                     at::Tensor context) const;
   at::Tensor match(const FusionConfig& config, const FusionOutput& both) const;
   at::Tensor classify(const FusionConfig& config, const FusionOutput& output,
                       std::size_t label_set) const;
+  // What serves, for LibTorch's operators; and without projections and layers, where a FusionPlan
+  // has them.
   FusionWeights compiled(const FusionConfig& config, nn::Precision precision) const;
+  FusionWeights compiled_heads(const FusionConfig& config, nn::Precision precision) const;
 
  private:
   at::Tensor tokens(const FusionConfig& config, const FusionInput& input) const;
-  at::Tensor encode(const FusionConfig& config, const FusionInput& input) const;
 };
 
-struct CompiledFusionTransformer::Packed {
-  FusionConfig config;
-  FusionWeights weights;
-};
+// Throws Error(kInvalidArgument) where both sides are absent or a shape is not the config's.
+void check_input(const FusionConfig& config, const FusionInput& input);
+// [h * w, d]: the learned positions and the type of visual tokens, for the grid of the input.
+at::Tensor visual_position(const FusionConfig& config, const FusionWeights& weights,
+                           const FusionInput& input);
 
 }  // namespace bifocal::fusion

@@ -4,6 +4,7 @@
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/clamp.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
@@ -12,6 +13,10 @@
 
 #include <optional>
 #include <utility>
+#include <vector>
+
+#include "nn/encoder_plan.h"
+#include "nn/kernel_choice.h"
 
 namespace bifocal::nn {
 namespace {
@@ -67,38 +72,86 @@ at::Tensor activate(const at::Tensor& x, Activation activation) {
   return x;
 }
 
+struct LinearWeights::Packed {
+  std::unique_ptr<WeightArena> arena;
+  PackedLinear linear;
+  const cpu::Kernels* kernels = nullptr;
+};
+
 LinearWeights::LinearWeights(at::Tensor weight, at::Tensor bias)
     : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
 at::Tensor LinearWeights::forward(const at::Tensor& x) const {
-  if (!packed_) return at::linear(x, weight_, bias_);
+  if (packed_) return multiply(x, std::nullopt);
+  if (!reordered_) return at::linear(x, weight_, bias_);
   return packed_linear(x.to(weight_.scalar_type()), weight_, bias_, "none").to(at::kFloat);
 }
 
 at::Tensor LinearWeights::forward_unwidened(const at::Tensor& x, Activation activation) const {
-  if (!packed_ || activation != Activation::kGeluErf) return forward(x, activation);
+  if (!reordered_ || activation != Activation::kGeluErf) return forward(x, activation);
   return packed_linear(x.to(weight_.scalar_type()), weight_, bias_, "gelu");
 }
 
 at::Tensor LinearWeights::forward(const at::Tensor& x, Activation activation) const {
-  if (packed_ && activation == Activation::kGeluErf)
+  if (packed_) return multiply(x, activation);
+  if (reordered_ && activation == Activation::kGeluErf)
     return forward_unwidened(x, activation).to(at::kFloat);
   return activate(forward(x), activation);
 }
 
 LinearWeights LinearWeights::compiled(Precision precision) const {
+  return compiled(precision, choose_kernels(precision));
+}
+
+LinearWeights LinearWeights::compiled(Precision precision, const cpu::Kernels* kernels) const {
+  LinearWeights copy;
+  if (kernels != nullptr) {
+    auto packed = std::make_shared<Packed>();
+    packed->arena = std::make_unique<WeightArena>(
+        *kernels, [&](WeightArena& arena) { packed->linear = arena.add(*this); });
+    packed->kernels = kernels;
+    copy.packed_ = std::move(packed);
+    return copy;
+  }
   constexpr std::int64_t kRowsToPackFor = 128;
-  LinearWeights copy(weight_.detach().clone(at::MemoryFormat::Contiguous),
-                     bias_.detach().clone(at::MemoryFormat::Contiguous));
+  copy.weight_ = weight_.detach().clone(at::MemoryFormat::Contiguous);
+  copy.bias_ = bias_.detach().clone(at::MemoryFormat::Contiguous);
   if (packed_ops()) {
     if (precision == Precision::kBf16) {
       copy.weight_ = copy.weight_.to(at::kBFloat16);
       copy.bias_ = copy.bias_.to(at::kBFloat16);
     }
     copy.weight_ = packed_ops()->reorder.call(copy.weight_, c10::SymInt(kRowsToPackFor));
-    copy.packed_ = true;
+    copy.reordered_ = true;
   }
   return copy;
+}
+
+at::Tensor LinearWeights::multiply(const at::Tensor& x,
+                                   std::optional<Activation> activation) const {
+  const PackedLinear& linear = packed_->linear;
+  const cpu::Kernels& kernels = *packed_->kernels;
+  TORCH_CHECK(x.dim() > 0 && x.size(-1) == linear.depth, "A linear layer of ", linear.depth,
+              " channels was given ", x.sizes());
+  const at::Tensor in = x.to(at::kFloat).contiguous();
+  const std::int64_t rows = in.numel() / linear.depth;
+  std::vector<std::int64_t> shape = in.sizes().vec();
+  shape.back() = linear.columns;
+  at::Tensor out = at::empty(shape, at::kFloat);
+  const std::ptrdiff_t stride =
+      cpu::row_stride(linear.depth, cpu::element_bytes(kernels.precision));
+  const std::size_t bytes =
+      static_cast<std::size_t>(rows * stride) * cpu::element_bytes(kernels.precision);
+  cpu::Scratch scratch(cpu::Scratch::rounded(bytes));
+  void* narrowed = scratch.take_bytes(bytes);
+  kernels.narrow(in.const_data_ptr<float>(), linear.depth, rows, linear.depth, narrowed, stride);
+  cpu::Gemm gemm = linear.gemm(rows, narrowed, stride);
+  gemm.activated = activation.has_value();
+  gemm.activation = activation.value_or(Activation::kGeluErf);
+  gemm.c = out.mutable_data_ptr<float>();
+  gemm.c_stride = linear.columns;
+  kernels.gemm(gemm);
+  return out;
 }
 
 at::Tensor NormWeights::forward(const at::Tensor& x) const {

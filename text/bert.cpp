@@ -1,9 +1,6 @@
 #include "text/bert.h"
 
-#include <c10/core/InferenceMode.h>
 #include <torch/nn/modules/container/modulelist.h>
-
-#include <memory>
 
 #include "bert_weights.h"
 
@@ -34,9 +31,7 @@ at::Tensor BertImpl::forward(const at::Tensor& ids, const at::Tensor& type_ids,
 }
 
 CompiledBert BertImpl::compile(nn::Precision precision) const {
-  const c10::InferenceMode inference;
-  return CompiledBert(std::make_unique<CompiledBert::Packed>(
-      CompiledBert::Packed{config_, weights().compiled(precision)}));
+  return CompiledBert(config_, weights(), precision);
 }
 
 BertWeights BertImpl::weights() const {

@@ -21,12 +21,8 @@ struct BertWeights {
   at::Tensor forward(const BertConfig& config, const at::Tensor& ids, const at::Tensor& type_ids,
                      const at::Tensor& valid) const;
 
+  // For LibTorch's operators.
   BertWeights compiled(nn::Precision precision) const;
-};
-
-struct CompiledBert::Packed {
-  BertConfig config;
-  BertWeights weights;
 };
 
 }  // namespace bifocal::text

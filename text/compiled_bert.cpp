@@ -9,9 +9,12 @@
 
 #include <string>
 #include <utility>
+#include <variant>
 
+#include "bert_plan.h"
 #include "bert_weights.h"
 #include "bifocal/error.h"
+#include "nn/kernel_choice.h"
 
 namespace bifocal::text {
 namespace {
@@ -81,7 +84,20 @@ BertWeights BertWeights::compiled(nn::Precision precision) const {
   return copy;
 }
 
-CompiledBert::CompiledBert(std::unique_ptr<const Packed> packed) : packed_(std::move(packed)) {}
+struct CompiledBert::Packed {
+  BertConfig config;
+  std::variant<BertPlan, BertWeights> model;  // the second where LibTorch's operators serve
+};
+
+CompiledBert::CompiledBert(const BertConfig& config, const BertWeights& weights,
+                           nn::Precision precision) {
+  const c10::InferenceMode inference;
+  const nn::cpu::Kernels* kernels =
+      nn::choose_kernels(precision, config.hidden_size, config.intermediate_size);
+  packed_ = kernels != nullptr
+                ? std::make_unique<const Packed>(config, BertPlan(config, weights, *kernels))
+                : std::make_unique<const Packed>(config, weights.compiled(precision));
+}
 CompiledBert::~CompiledBert() = default;
 CompiledBert::CompiledBert(CompiledBert&&) noexcept = default;
 CompiledBert& CompiledBert::operator=(CompiledBert&&) noexcept = default;
@@ -89,7 +105,11 @@ CompiledBert& CompiledBert::operator=(CompiledBert&&) noexcept = default;
 at::Tensor CompiledBert::forward(const at::Tensor& ids, const at::Tensor& type_ids,
                                  const at::Tensor& valid) const {
   const c10::InferenceMode inference;
-  return packed_->weights.forward(packed_->config, ids, type_ids, valid);
+  if (const auto* plan = std::get_if<BertPlan>(&packed_->model)) {
+    check_input(packed_->config, ids, type_ids, valid);
+    return plan->forward(ids, type_ids, valid);
+  }
+  return std::get<BertWeights>(packed_->model).forward(packed_->config, ids, type_ids, valid);
 }
 
 }  // namespace bifocal::text

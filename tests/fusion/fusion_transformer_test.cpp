@@ -9,8 +9,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "bifocal/error.h"
+#include "forced_kernels.h"
 #include "fusion_input.h"
 
 namespace bifocal::fusion {
@@ -46,7 +48,8 @@ FusionOutput rows(const FusionOutput& output, const at::Tensor& order) {
   return picked;
 }
 
-TEST(FusionTransformer, CompiledAgreesWithTheModule) {
+void expect_compiled_agrees(const std::string& kind) {
+  const testing::ForcedKernels forced(kind);
   for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
     const auto compiled = fusion->compile(nn::Precision::kFp32);
     for (const auto& each : {input, without_image(input), without_text(input)}) {
@@ -61,6 +64,42 @@ TEST(FusionTransformer, CompiledAgreesWithTheModule) {
       }
     }
   });
+}
+
+TEST(FusionTransformer, CompiledAgreesWithTheModule) {
+  std::vector<std::string> kinds = testing::own_kernels(nn::Precision::kFp32);
+  kinds.emplace_back("torch");
+  for (const std::string& kind : kinds) {
+    SCOPED_TRACE(kind);
+    expect_compiled_agrees(kind);
+  }
+}
+
+void expect_same_bits_alone(const std::string& kind, nn::Precision precision) {
+  const testing::ForcedKernels forced(kind);
+  for_each_fusion([&](FusionTransformer& fusion, const FusionInput& input) {
+    const auto compiled = fusion->compile(precision);
+    for (const auto& each : {input, without_image(input), without_text(input)}) {
+      const auto together = compiled.forward(each);
+      const auto classes = compiled.classify(together, 0);
+      for (std::int64_t b = 0; b < input.vision_tokens.size(0); ++b) {
+        const auto row = at::tensor({b});
+        const auto alone = compiled.forward(rows(each, row));
+        EXPECT_TRUE(alone.context.equal(together.context[b].unsqueeze(0)));
+        EXPECT_TRUE(alone.embedding.equal(together.embedding[b].unsqueeze(0)));
+        EXPECT_TRUE(compiled.classify(alone, 0).equal(classes[b].unsqueeze(0)));
+      }
+    }
+  });
+}
+
+TEST(FusionTransformer, CompiledGivesAnItemTheSameBitsAloneAndInAnyBatch) {
+  for (const auto precision : {nn::Precision::kFp32, nn::Precision::kBf16}) {
+    for (const std::string& kind : testing::own_kernels(precision)) {
+      SCOPED_TRACE(kind);
+      expect_same_bits_alone(kind, precision);
+    }
+  }
 }
 
 TEST(FusionTransformer, ABatchGivesWhatItsItemsGiveAlone) {

@@ -18,6 +18,8 @@
 #include <vector>
 
 #include "bifocal/error.h"
+#include "forced_kernels.h"
+#include "nn/pooling.h"
 
 namespace bifocal::text {
 namespace {
@@ -97,13 +99,22 @@ void for_each_bert(const auto& check) {
 }
 
 TEST(Bert, CompiledAgreesWithTheModule) {
-  for_each_bert([](Bert& bert, const at::Tensor& ids, const at::Tensor& types,
-                   const at::Tensor& valid) {
-    const auto compiled = bert->compile(nn::Precision::kFp32);
-    EXPECT_LT(relative_error(compiled.forward(ids, types, valid), bert->forward(ids, types, valid)),
-              1e-4);
-    EXPECT_LT(relative_error(compiled.forward(ids, {}, {}), bert->forward(ids, {}, {})), 1e-4);
-  });
+  for_each_bert(
+      [](Bert& bert, const at::Tensor& ids, const at::Tensor& types, const at::Tensor& valid) {
+        const auto padding = valid.logical_not().unsqueeze(-1);
+        const auto expected = bert->forward(ids, types, valid).masked_fill(padding, 0);
+        const auto all = bert->forward(ids, {}, {});
+        std::vector<std::string> kinds = testing::own_kernels(nn::Precision::kFp32);
+        kinds.emplace_back("torch");
+        for (const std::string& kind : kinds) {
+          SCOPED_TRACE(kind);
+          const testing::ForcedKernels forced(kind);
+          const auto compiled = bert->compile(nn::Precision::kFp32);
+          const auto found = compiled.forward(ids, types, valid).masked_fill(padding, 0);
+          EXPECT_LT(relative_error(found, expected), 1e-4);
+          EXPECT_LT(relative_error(compiled.forward(ids, {}, {}), all), 1e-4);
+        }
+      });
 }
 
 TEST(Bert, ABatchGivesWhatItsTextsGiveAlone) {
@@ -116,6 +127,29 @@ TEST(Bert, ABatchGivesWhatItsTextsGiveAlone) {
       EXPECT_LT(relative_error(item(together), bert->forward(item(ids), item(types), {})), 1e-5);
     }
   });
+}
+
+TEST(Bert, CompiledGivesATextTheSameBitsAloneAndInAnyBatch) {
+  for (const auto precision : {nn::Precision::kFp32, nn::Precision::kBf16}) {
+    for (const std::string& kind : testing::own_kernels(precision)) {
+      const testing::ForcedKernels forced(kind);
+      for_each_bert(
+          [&](Bert& bert, const at::Tensor& ids, const at::Tensor& types, const at::Tensor& valid) {
+            const auto compiled = bert->compile(precision);
+            const auto together = compiled.forward(ids, types, valid);
+            const auto pooled = nn::pool(together, valid, nn::Pooling::kMean);
+            for (std::int64_t b = 0; b < ids.size(0); ++b) {
+              const auto length = valid[b].sum().item<std::int64_t>();
+              const auto item = [&](const at::Tensor& x) {
+                return x.narrow(0, b, 1).narrow(1, 0, length);
+              };
+              const auto alone = compiled.forward(item(ids), item(types), {});
+              EXPECT_TRUE(alone.equal(item(together))) << kind;
+              EXPECT_TRUE(nn::pool(alone, {}, nn::Pooling::kMean)[0].equal(pooled[b])) << kind;
+            }
+          });
+    }
+  }
 }
 
 TEST(Bert, PaddingNeverLeaks) {

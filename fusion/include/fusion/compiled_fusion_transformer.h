@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "nn/precision.h"
+
 namespace bifocal::fusion {
 
 // What the towers gave; a side is absent where its tensors are undefined. At least one is there.
@@ -28,7 +30,12 @@ struct FusionOutput {
   at::Tensor text_pooled;
 };
 
-// Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
+struct FusionConfig;
+struct FusionWeights;
+
+// A fusion layer packed to serve: by kernels of ours (nn::choose_kernels), then an item's vectors
+// have the same bits whatever items stand beside it; or by LibTorch's operators. Immutable;
+// thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
 class CompiledFusionTransformer {
  public:
   ~CompiledFusionTransformer();
@@ -41,7 +48,8 @@ class CompiledFusionTransformer {
  private:
   friend class FusionTransformerImpl;
   struct Packed;
-  explicit CompiledFusionTransformer(std::unique_ptr<const Packed> packed);
+  CompiledFusionTransformer(const FusionConfig& config, const FusionWeights& weights,
+                            nn::Precision precision);
   std::unique_ptr<const Packed> packed_;
 };
 

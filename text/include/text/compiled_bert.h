@@ -4,9 +4,17 @@
 
 #include <memory>
 
+#include "nn/precision.h"
+
 namespace bifocal::text {
 
-// Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
+struct BertConfig;
+struct BertWeights;
+
+// A BERT packed to serve: by kernels of ours (nn::choose_kernels), then padding costs nothing and a
+// text's states have the same bits whatever texts stand beside it; or by LibTorch's operators.
+// Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative at
+// every valid position; what stands at the others has no meaning.
 class CompiledBert {
  public:
   ~CompiledBert();
@@ -19,7 +27,7 @@ class CompiledBert {
  private:
   friend class BertImpl;
   struct Packed;
-  explicit CompiledBert(std::unique_ptr<const Packed> packed);
+  CompiledBert(const BertConfig& config, const BertWeights& weights, nn::Precision precision);
   std::unique_ptr<const Packed> packed_;
 };
 

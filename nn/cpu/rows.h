@@ -1,0 +1,64 @@
+#pragma once
+// Row by row: layer norm, rounding, sums. On a vector_*.h.
+
+namespace bifocal::nn::cpu {
+
+BIFOCAL_INLINE Vector load_some(const float* p, std::int64_t n) {
+  return n >= kLanes ? load(p) : load_first(p, n);
+}
+template <typename T>
+BIFOCAL_INLINE void store_some(T* p, Vector x, std::int64_t n) {
+  if (n >= kLanes)
+    store(p, x);
+  else
+    store_first(p, x, n);
+}
+
+template <typename Element>
+static void layer_norm(const LayerNorm& norm) {
+  const float size = static_cast<float>(norm.size);
+  for (std::int64_t row = 0; row < norm.rows; ++row) {
+    const float* x = norm.x + row * norm.x_stride;
+    Vector total = fill(0);
+    for (std::int64_t i = 0; i < norm.size; i += kLanes)
+      total = add(total, load_some(x + i, norm.size - i));
+    const Vector mean = fill(sum(total) / size);
+    Vector squares = fill(0);
+    for (std::int64_t i = 0; i < norm.size; i += kLanes) {
+      const std::int64_t n = norm.size - i;
+      Vector centred = sub(load_some(x + i, n), mean);
+      if (n < kLanes) centred = keep_first(centred, n, fill(0));
+      squares = fma(centred, centred, squares);
+    }
+    const float variance = sum(squares) / size;
+    const Vector factor = fill(1.0f / __builtin_sqrtf(variance + static_cast<float>(norm.eps)));
+    for (std::int64_t i = 0; i < norm.size; i += kLanes) {
+      const std::int64_t n = norm.size - i;
+      const Vector centred = sub(load_some(x + i, n), mean);
+      const Vector y =
+          fma(mul(centred, factor), load_some(norm.weight + i, n), load_some(norm.bias + i, n));
+      if (norm.out != nullptr) store_some(norm.out + row * norm.out_stride + i, y, n);
+      if (norm.narrow_out != nullptr)
+        store_some(static_cast<Element*>(norm.narrow_out) + row * norm.narrow_stride + i, y, n);
+    }
+  }
+}
+
+template <typename Element>
+static void narrow(const float* x, std::ptrdiff_t x_stride, std::int64_t rows, std::int64_t size,
+                   void* out, std::ptrdiff_t out_stride) {
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t i = 0; i < size; i += kLanes)
+      store_some(static_cast<Element*>(out) + row * out_stride + i,
+                 load_some(x + row * x_stride + i, size - i), size - i);
+}
+
+static void sum_of_three(const float* a, const float* b, const float* c, std::int64_t size,
+                         float* out) {
+  for (std::int64_t i = 0; i < size; i += kLanes) {
+    const std::int64_t n = size - i;
+    store_some(out + i, add(add(load_some(a + i, n), load_some(b + i, n)), load_some(c + i, n)), n);
+  }
+}
+
+}  // namespace bifocal::nn::cpu

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "nn/encoder_layer_config.h"
+#include "nn/precision.h"
+
+// Hand-written kernels of one CPU core, one table of functions an instruction set. Every function
+// is thread-safe, allocates nothing, needs no alignment, reads and writes only the elements that
+// its arguments name, passes NaN and infinity on, and gives a row the same bits whatever rows stand
+// beside it.
+namespace bifocal::nn::cpu {
+
+// What matrix products take beside float: bfloat16, by its bits.
+using Bf16 = std::uint16_t;
+
+// C = activation(A B + bias) + residual. B is what Kernels::pack made of a linear layer's weight.
+struct Gemm {
+  std::int64_t rows = 0;          // of A and C; 0 is allowed
+  const void* a = nullptr;        // [rows, depth] of the table's element
+  std::ptrdiff_t a_stride = 0;    // elements from row to row, here and below
+  const void* weights = nullptr;  // packed [depth, columns]
+  std::int64_t depth = 0;
+  std::int64_t columns = 0;
+  // Of C's columns only those of the panels that hold first_column .. columns are computed, so that
+  // some columns before first_column may be written too.
+  std::int64_t first_column = 0;
+  std::int64_t last_column = 0;  // 0: columns
+  const float* bias = nullptr;   // [columns] or null
+  bool activated = false;
+  Activation activation = Activation::kGeluErf;
+  const float* residual = nullptr;     // [rows, columns] or null; may be C
+  std::ptrdiff_t residual_stride = 0;  // 0 adds one row to all
+  float* c = nullptr;                  // [rows, columns], or null for
+  void* narrow_c = nullptr;            // the same in the table's element
+  std::ptrdiff_t c_stride = 0;
+};
+
+// Multi-head self-attention of one sequence (Vaswani et al. 2017) in float32.
+struct Attention {
+  std::int64_t positions = 0;  // keys and values
+  std::int64_t queries = 0;    // the first positions, whose outputs are wanted
+  std::int64_t heads = 0;
+  std::int64_t head_size = 0;
+  const float* query = nullptr;  // [queries, heads * head_size]
+  std::ptrdiff_t query_stride = 0;
+  const float* key = nullptr;    // [positions, heads * head_size]
+  const float* value = nullptr;  // likewise
+  std::ptrdiff_t key_value_stride = 0;
+  void* out = nullptr;  // [queries, heads * head_size] of the table's element
+  std::ptrdiff_t out_stride = 0;
+  float* scratch = nullptr;  // Kernels::attention_scratch(positions, head_size) floats
+};
+
+// Layer norm of each row (Ba et al. 2016), in two passes: mean, then variance about it.
+struct LayerNorm {
+  std::int64_t rows = 0;
+  std::int64_t size = 0;
+  const float* x = nullptr;  // [rows, size]
+  std::ptrdiff_t x_stride = 0;
+  const float* weight = nullptr;  // [size]
+  const float* bias = nullptr;    // [size]
+  double eps = 0;
+  float* out = nullptr;  // [rows, size], may be x; or null
+  std::ptrdiff_t out_stride = 0;
+  void* narrow_out = nullptr;  // the same in the table's element; or null
+  std::ptrdiff_t narrow_stride = 0;
+};
+
+struct Kernels {
+  std::string_view name;  // "avx512", "avx2", "portable"
+  Precision precision;    // the element of matrix products: float or Bf16
+  bool (*runs_here)();    // whether this CPU and its operating system have the instructions
+
+  std::size_t (*packed_bytes)(std::int64_t depth, std::int64_t columns);  // a multiple of 64
+  // weight [columns, depth], as torch's linear has it -> packed
+  void (*pack)(const float* weight, std::int64_t depth, std::int64_t columns, void* packed);
+  void (*gemm)(const Gemm&);
+  // x [rows, size] rounded to the table's element
+  void (*narrow)(const float* x, std::ptrdiff_t x_stride, std::int64_t rows, std::int64_t size,
+                 void* out, std::ptrdiff_t out_stride);
+  std::size_t (*attention_scratch)(std::int64_t positions, std::int64_t head_size);
+  void (*attention)(const Attention&);
+  void (*layer_norm)(const LayerNorm&);
+  // out [size] = a + b + c
+  void (*sum_of_three)(const float* a, const float* b, const float* c, std::int64_t size,
+                       float* out);
+};
+
+// Every table that was compiled in, of one precision, the likeliest to be fastest first.
+std::span<const Kernels* const> all_kernels(Precision precision);
+
+constexpr std::size_t element_bytes(Precision precision) noexcept {
+  return precision == Precision::kBf16 ? sizeof(Bf16) : sizeof(float);
+}
+
+}  // namespace bifocal::nn::cpu
