@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/dropout.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/upsample_bilinear2d.h>
 #include <c10/core/InferenceMode.h>
@@ -55,8 +56,13 @@ void check_input(const FusionConfig& config, const FusionInput& input) {
   }
   check_side(vision, input.vision_pooled, config.vision_channels, config.skip, "visual");
   check_side(text, input.text_pooled, config.text_hidden_size, config.skip, "text");
-  if (vision.defined() && (input.grid_height < 1 || input.grid_width < 1 ||
-                           vision.size(1) != input.grid_height * input.grid_width)) {
+  if (vision.defined() && input.vision_cells.defined() &&
+      input.vision_cells.sizes() != vision.sizes().slice(0, 2)) {
+    throw invalid("The cells of the visual tokens must have shape [items, tokens]");
+  }
+  if (vision.defined() && !input.vision_cells.defined() &&
+      (input.grid_height < 1 || input.grid_width < 1 ||
+       vision.size(1) != input.grid_height * input.grid_width)) {
     throw invalid("There are " + std::to_string(vision.size(1)) + " visual tokens for a grid of " +
                   std::to_string(input.grid_height) + " by " + std::to_string(input.grid_width));
   }
@@ -70,19 +76,29 @@ void check_input(const FusionConfig& config, const FusionInput& input) {
   }
 }
 
-// The learned grid, bilinearly resized where the map at hand has another.
-at::Tensor visual_position(const FusionConfig& config, const FusionWeights& weights,
+namespace {
+
+// [h * w, d]: the learned grid, bilinearly resized where the map at hand has another.
+at::Tensor position_of_map(const FusionConfig& config, const at::Tensor& learned,
                            const FusionInput& input) {
-  const at::Tensor& learned = weights.vision_position;
   if (input.grid_height == config.grid_height && input.grid_width == config.grid_width) {
-    return learned + weights.vision_type;
+    return learned;
   }
   const std::int64_t size = config.hidden_size;
   const at::Tensor grid =
       learned.t().reshape({1, size, config.grid_height, config.grid_width});  // [1, d, h, w]
   const at::Tensor resized = at::upsample_bilinear2d(grid, {input.grid_height, input.grid_width},
                                                      /*align_corners=*/false);
-  return resized.reshape({size, input.grid_height * input.grid_width}).t() + weights.vision_type;
+  return resized.reshape({size, input.grid_height * input.grid_width}).t();
+}
+
+}  // namespace
+
+at::Tensor visual_position(const FusionConfig& config, const FusionWeights& weights,
+                           const FusionInput& input) {
+  const at::Tensor map =
+      position_of_map(config, weights.vision_position, input) + weights.vision_type;  // [h * w, d]
+  return input.vision_cells.defined() ? at::embedding(map, input.vision_cells) : map;
 }
 
 namespace {
@@ -148,6 +164,10 @@ at::Tensor FusionWeights::context(const FusionConfig& config, const FusionInput&
   return config.norm == nn::NormPlacement::kPre ? final_norm.forward(first) : first;
 }
 
+at::Tensor own_vector(const ProjectionWeights& projection, const at::Tensor& pooled) {
+  return nn::l2_normalize(projection.forward(pooled));
+}
+
 FusionOutput FusionWeights::forward(const FusionConfig& config, const FusionInput& input) const {
   check_input(config, input);
   return embed(config, input, context(config, input));
@@ -166,8 +186,8 @@ FusionOutput FusionWeights::embed(const FusionConfig& config, const FusionInput&
   }
   const bool image = input.vision_tokens.defined();
   const bool text = input.text_tokens.defined();
-  if (image) output.vision = nn::l2_normalize(pooled_vision.forward(input.vision_pooled));
-  if (text) output.text = nn::l2_normalize(pooled_text.forward(input.text_pooled));
+  if (image) output.vision = own_vector(pooled_vision, input.vision_pooled);
+  if (text) output.text = own_vector(pooled_text, input.text_pooled);
   const at::Tensor skip =
       image && text
           ? (output.vision * pooled_mix[0] + output.text * pooled_mix[1]) / std::numbers::sqrt2
@@ -187,7 +207,8 @@ at::Tensor FusionWeights::match(const FusionConfig& config, const FusionOutput& 
                         (both.vision - both.text).abs() * kDifferenceScale},
                        -1);
   }
-  return match_head.forward(features).squeeze(-1);
+  const at::Tensor logit = match_head.forward(features).squeeze(-1);
+  return config.match_cosine ? logit + match_scale * (both.vision * both.text).sum(-1) : logit;
 }
 
 at::Tensor FusionWeights::classify(const FusionConfig& config, const FusionOutput& output,
@@ -228,6 +249,7 @@ FusionWeights FusionWeights::compiled_heads(const FusionConfig& config,
     copy.pooled_text = pooled_text.compiled(precision);
     copy.pooled_mix = pooled_mix.detach().clone();
     copy.residual_gain = residual_gain.detach().clone();
+    if (config.match_cosine) copy.match_scale = match_scale.detach().clone();
   }
   return copy;
 }
@@ -263,6 +285,7 @@ FusionOutput CompiledFusionTransformer::forward(const FusionInput& input) const 
   const FusionWeights& weights = packed_->weights;
   if (!packed_->plan) return weights.forward(config, input);
   check_input(config, input);
+  if (input.vision_cells.defined()) throw invalid("What serves takes whole maps, without cells");
   const at::Tensor position =
       input.vision_tokens.defined() ? visual_position(config, weights, input) : at::Tensor();
   return weights.embed(config, input, packed_->plan->context(input, position));

@@ -85,6 +85,14 @@ FusionConfig FusionConfig::from_config(const core::JsonConfig& config) {
   if (fusion.dropout < 0 || fusion.dropout >= 1) {
     throw config.wrong("dropout", "expected a number from 0 to below 1");
   }
+  fusion.pooled_dropout = config.number_or("pooled_dropout", usual.pooled_dropout);
+  if (fusion.pooled_dropout < 0 || fusion.pooled_dropout >= 1) {
+    throw config.wrong("pooled_dropout", "expected a number from 0 to below 1");
+  }
+  fusion.match_cosine = config.boolean_or("match_cosine", usual.match_cosine);
+  if (fusion.match_cosine && !fusion.skip) {
+    throw config.wrong("match_cosine", "needs the towers' own vectors: \"skip\": true");
+  }
   fusion.label_sets = label_sets_of(config);
   return fusion;
 }
@@ -102,8 +110,10 @@ nlohmann::json FusionConfig::to_json() const {
       {"grid_width", grid_width},
       {"norm", norm == nn::NormPlacement::kPre ? "pre" : "post"},
       {"skip", skip},
+      {"match_cosine", match_cosine},
       {"layer_norm_eps", layer_norm_eps},
       {"dropout", dropout},
+      {"pooled_dropout", pooled_dropout},
       {"label_sets", nlohmann::json::array()},
   };
   for (const LabelSet& set : label_sets) {
@@ -158,6 +168,7 @@ FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int
                     config.grid_height * config.grid_width * d + config.num_hidden_layers * layer +
                     linear(d, e) + linear(config.match_features(), d) + linear(d, 1) + 1;
   if (config.norm == nn::NormPlacement::kPre) cost.parameters += 2 * d;
+  if (config.match_cosine) cost.parameters += 1;
   if (config.skip) cost.parameters += projection(c, e) + projection(h, e) + 2 + 3;
   for (const LabelSet& set : config.label_sets) {
     const auto labels = static_cast<std::int64_t>(set.labels.size());

@@ -18,6 +18,7 @@ namespace {
 
 constexpr double kInitialGain = 0.1;
 constexpr double kInitialScale = 1 / 0.07;
+constexpr double kInitialMatchScale = 20;
 
 // FNV-1a: each weight has a stream of its own, so that adding a head leaves the others as they are.
 std::uint64_t hash_of(std::string_view name) {
@@ -56,9 +57,11 @@ FusionTransformerImpl::FusionTransformerImpl(const FusionConfig& config) : confi
   const std::int64_t d = config.hidden_size;
   const std::int64_t e = config.embedding_size;
   vision_projection_ =
-      register_module("vision_projection", Projection(config.vision_channels, d, config));
-  text_projection_ =
-      register_module("text_projection", Projection(config.text_hidden_size, d, config));
+      register_module("vision_projection",
+                      Projection(config.vision_channels, d, config.layer_norm_eps, config.dropout));
+  text_projection_ = register_module(
+      "text_projection",
+      Projection(config.text_hidden_size, d, config.layer_norm_eps, config.dropout));
   fusion_token_ = register_parameter("fusion_token", at::zeros({d}));
   vision_type_ = register_parameter("vision_type", at::zeros({d}));
   text_type_ = register_parameter("text_type", at::zeros({d}));
@@ -79,11 +82,16 @@ FusionTransformerImpl::FusionTransformerImpl(const FusionConfig& config) : confi
                                 nn::Mlp(config.match_features(), d, 1, nn::Activation::kGeluErf));
   class_heads_ = register_module("class_heads", ClassHeads(config));
   if (config.skip) {
-    pooled_vision_ =
-        register_module("pooled_vision", Projection(config.vision_channels, e, config));
-    pooled_text_ = register_module("pooled_text", Projection(config.text_hidden_size, e, config));
+    pooled_vision_ = register_module(
+        "pooled_vision",
+        Projection(config.vision_channels, e, config.layer_norm_eps, config.pooled_dropout));
+    pooled_text_ = register_module(
+        "pooled_text",
+        Projection(config.text_hidden_size, e, config.layer_norm_eps, config.pooled_dropout));
     pooled_mix_ = register_parameter("pooled_mix", at::ones({2}));
     residual_gain_ = register_parameter("residual_gain", at::full({3}, kInitialGain));
+    if (config.match_cosine)
+      match_scale_ = register_parameter("match_scale", at::full({}, kInitialMatchScale));
   }
   logit_scale_ = register_parameter("logit_scale", at::full({}, std::log(kInitialScale)));
 }
@@ -99,6 +107,14 @@ at::Tensor FusionTransformerImpl::match(const FusionOutput& both) const {
 at::Tensor FusionTransformerImpl::classify(const FusionOutput& output,
                                            std::size_t label_set) const {
   return weights().classify(config_, output, label_set);
+}
+
+at::Tensor FusionTransformerImpl::own_image_vector(const at::Tensor& pooled) const {
+  return own_vector(pooled_vision_->weights(), pooled);
+}
+
+at::Tensor FusionTransformerImpl::own_text_vector(const at::Tensor& pooled) const {
+  return own_vector(pooled_text_->weights(), pooled);
 }
 
 CompiledFusionTransformer FusionTransformerImpl::compile(nn::Precision precision) const {
@@ -123,6 +139,7 @@ FusionWeights FusionTransformerImpl::weights() const {
     weights.pooled_text = pooled_text_->weights();
     weights.pooled_mix = pooled_mix_;
     weights.residual_gain = residual_gain_;
+    weights.match_scale = match_scale_;
   }
   return weights;
 }
@@ -135,6 +152,10 @@ void initialise(FusionTransformerImpl& module, std::uint64_t seed) {
     at::Tensor& weight = parameter.value();
     if (name == "logit_scale") {
       weight.fill_(std::log(kInitialScale));
+    } else if (name == "match_scale") {
+      weight.fill_(kInitialMatchScale);
+    } else if (name == "match_head.fc2.weight" && module.config().match_cosine) {
+      weight.zero_();
     } else if (name == "residual_gain") {
       weight.fill_(kInitialGain);
     } else if (name == "pooled_mix" || name.ends_with("norm.weight")) {

@@ -35,6 +35,9 @@ struct ClassHeadWeights {
   ClassHeadWeights compiled(nn::Precision precision) const;
 };
 
+// A tower's own vector in the shared space: b_v or b_t, [B, C or H] -> [B, e].
+at::Tensor own_vector(const ProjectionWeights& projection, const at::Tensor& pooled);
+
 struct FusionWeights {
   ProjectionWeights vision_projection, text_projection;  // to d
   at::Tensor fusion_token, vision_type, text_type;       // [d]
@@ -48,6 +51,7 @@ struct FusionWeights {
   ProjectionWeights pooled_vision, pooled_text;  // to e
   at::Tensor pooled_mix;                         // [2]: image, text
   at::Tensor residual_gain;                      // [3]: image, text, both
+  at::Tensor match_scale;                        // []: with match_cosine only
 
   FusionOutput forward(const FusionConfig& config, const FusionInput& input) const;
   // The steps of forward: c of the definition, [B, d], then everything that is made of it.
@@ -68,7 +72,8 @@ struct FusionWeights {
 
 // Throws Error(kInvalidArgument) where both sides are absent or a shape is not the config's.
 void check_input(const FusionConfig& config, const FusionInput& input);
-// [h * w, d]: the learned positions and the type of visual tokens, for the grid of the input.
+// [h * w, d], or [B, n, d] of the cells that are given: the learned positions and the type of
+// visual tokens, for the grid of the input.
 at::Tensor visual_position(const FusionConfig& config, const FusionWeights& weights,
                            const FusionInput& input);
 

@@ -4,10 +4,11 @@
 
 namespace bifocal::fusion {
 
-ProjectionImpl::ProjectionImpl(std::int64_t in, std::int64_t out, const FusionConfig& config)
-    : dropout_(config.dropout) {
+ProjectionImpl::ProjectionImpl(std::int64_t in, std::int64_t out, double layer_norm_eps,
+                               double dropout)
+    : dropout_(dropout) {
   norm = register_module(
-      "norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({in}).eps(config.layer_norm_eps)));
+      "norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({in}).eps(layer_norm_eps)));
   dense = register_module("dense", torch::nn::Linear(in, out));
 }
 
@@ -28,10 +29,10 @@ std::int64_t first_size_of(const LabelSet& set) {
 ClassHeadImpl::ClassHeadImpl(const LabelSet& set, const FusionConfig& config)
     : torch::nn::LinearImpl(config.hidden_size, first_size_of(set)) {
   if (set.pooled) {
-    vision_ =
-        register_module("vision", Projection(config.vision_channels, first_size_of(set), config));
-    text_ =
-        register_module("text", Projection(config.text_hidden_size, first_size_of(set), config));
+    vision_ = register_module("vision", Projection(config.vision_channels, first_size_of(set),
+                                                   config.layer_norm_eps, config.dropout));
+    text_ = register_module("text", Projection(config.text_hidden_size, first_size_of(set),
+                                               config.layer_norm_eps, config.dropout));
   }
   if (set.hidden_size > 0)
     out_ = register_module("out", torch::nn::Linear(set.hidden_size, labels_of(set)));

@@ -103,6 +103,7 @@ void write_parts(const BundleParts& parts, const fs::path& out) {
   else
     write_fresh_fusion(fusion_weights, parts.fusion, parts.seed);
   if (parts.card) place_file(*parts.card, out / "README.md");
+  for (const auto& [path, file] : parts.records) place_file(file, out / path);
 }
 
 void write_manifest(const BundleParts& parts, const fs::path& out) {

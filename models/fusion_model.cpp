@@ -26,13 +26,6 @@ void check_fit(std::int64_t encoder, std::int64_t fusion, std::string_view what,
                   "; join it with the encoder that it was trained on");
 }
 
-vision::Preprocess read_preprocess(const std::filesystem::path& directory) {
-  const std::filesystem::path own = directory / "preprocessor_config.json";
-  // timm keeps its preprocessing in config.json.
-  return vision::Preprocess::from_config(
-      core::JsonConfig::read(std::filesystem::exists(own) ? own : directory / "config.json"));
-}
-
 std::string text_architecture(const text::BertConfig& config) {
   return std::string(config.position_offset > 0 ? "xlm-roberta" : "bert") + "-" +
          std::to_string(config.num_hidden_layers) + "x" + std::to_string(config.hidden_size);
@@ -41,6 +34,13 @@ std::string text_architecture(const text::BertConfig& config) {
 constexpr std::int64_t kCostedTokens = 16;  // a caption
 
 }  // namespace
+
+vision::Preprocess read_preprocess(const std::filesystem::path& vision_directory) {
+  const std::filesystem::path own = vision_directory / "preprocessor_config.json";
+  // timm keeps its preprocessing in config.json.
+  return vision::Preprocess::from_config(core::JsonConfig::read(
+      std::filesystem::exists(own) ? own : vision_directory / "config.json"));
+}
 
 FusionModel::FusionModel(vision::EfficientNetConfig vision_config,
                          vision::CompiledEfficientNet vision, vision::Preprocess preprocess,

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "nn/bf16_products.h"
 #include "nn/encoder_plan.h"
 #include "nn/kernel_choice.h"
 
@@ -83,6 +84,9 @@ LinearWeights::LinearWeights(at::Tensor weight, at::Tensor bias)
 
 at::Tensor LinearWeights::forward(const at::Tensor& x) const {
   if (packed_) return multiply(x, std::nullopt);
+  if (!reordered_ && Bf16Products::wanted())
+    return at::linear(x.to(at::kBFloat16), weight_.to(at::kBFloat16), bias_.to(at::kBFloat16))
+        .to(at::kFloat);
   if (!reordered_) return at::linear(x, weight_, bias_);
   return packed_linear(x.to(weight_.scalar_type()), weight_, bias_, "none").to(at::kFloat);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <regex>
 #include <string>
 
 #include "bifocal/error.h"
@@ -82,6 +83,24 @@ nn::Pooling pooling_of(const core::JsonConfig& config) {
 
 void load_bert_weights(BertImpl& module, const nn::StateDict& weights, std::string_view source) {
   nn::load_weights(module, nn::rename(weights, kBertNames, source), source);
+}
+
+nn::StateDict published_bert_weights(const nn::StateDict& weights,
+                                     const std::vector<std::string>& published_names) {
+  nn::StateDict published;
+  for (const std::string& name : published_names) {
+    for (const nn::NameRule& rule : kBertNames) {
+      std::smatch match;
+      if (!std::regex_match(name, match, std::regex(rule.pattern.begin(), rule.pattern.end())))
+        continue;
+      const auto found = weights.find(match.format(std::string(rule.name)));
+      if (found != weights.end())
+        published.emplace(name,
+                          found->second.chunk(rule.parts, 0)[static_cast<std::size_t>(rule.part)]);
+      break;
+    }
+  }
+  return published;
 }
 
 BertConfig read_bert_config(const std::filesystem::path& directory) {

@@ -23,6 +23,7 @@ constexpr const char* kFooter = R"(Examples:
   bifocal match --image cat.jpg --text "a sleeping cat"    do they belong together?
   bifocal inspect                                          what is in the model
   bifocal serve                                            answer over HTTP
+  bifocal train --preset retrieval --data mine.jsonl ...   a model of your own
 
 Every command reads a bundle: the one that --model names, else ../bundles/default or
 ../share/bifocal/bundles/default as seen from this program, else $BIFOCAL_MODEL.
@@ -45,9 +46,9 @@ int parse_and_run(int argc, char** argv, bool& debug) {
   root.add_flag("--debug", debug, "Add the details of an error, for a bug report");
   root.fallthrough();
   root.require_subcommand(0, 1);
-  const std::vector<Command> commands = {add_embed(root),    add_classify(root),  add_match(root),
-                                         add_tokenize(root), add_inspect(root),   add_bundle(root),
-                                         add_serve(root),    add_completion(root)};
+  const std::vector<Command> commands = {
+      add_embed(root),  add_classify(root), add_match(root), add_tokenize(root),  add_inspect(root),
+      add_bundle(root), add_serve(root),    add_train(root), add_completion(root)};
   root.footer(kFooter);  // after the commands, which would inherit it
 
   try {

@@ -142,6 +142,31 @@ TEST(FusionTransformer, PaddingNeverLeaks) {
   });
 }
 
+// Training gives some of the map's tokens, with the cells that they are of.
+TEST(FusionTransformer, TokensWithTheirCellsMayComeInAnyOrder) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    const auto items = input.vision_tokens.size(0);
+    const auto order = at::randperm(input.vision_tokens.size(1));
+    FusionInput shuffled = input;
+    shuffled.vision_tokens = input.vision_tokens.index_select(1, order);
+    shuffled.vision_cells = order.expand({items, order.size(0)});
+    expect_same(fusion->forward(shuffled), fusion->forward(input), 1e-5);
+    shuffled.vision_cells = order;
+    EXPECT_THROW(fusion->forward(shuffled), Error);
+  });
+}
+
+TEST(FusionTransformer, AFreshMatchWithCosineIsTheScaledCosine) {
+  FusionConfig config;
+  config.match_cosine = true;
+  FusionTransformer fusion(config);
+  initialise(*fusion, 3);
+  fusion->eval();
+  const c10::NoGradGuard no_grad;
+  const auto both = fusion->forward(random_input(config, 3, 7, 7, {4, 9, 1}, 9));
+  EXPECT_LT(relative_error(fusion->match(both), 20 * (both.vision * both.text).sum(-1)), 1e-5);
+}
+
 // An absent side is one that is not there, whatever the rest of the request says of it.
 TEST(FusionTransformer, AnAbsentSideChangesNothing) {
   for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {

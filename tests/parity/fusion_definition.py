@@ -87,6 +87,8 @@ class Definition:
             result["embedding"] = F.normalize(skip + w["residual_gain"][mode] * own, dim=-1)
         if vision is not None and text is not None:
             result["match"] = self.mlp("match_head", features).squeeze(-1)
+            if self.config.get("match_cosine"):
+                result["match"] = result["match"] + w["match_scale"] * (b_v * b_t).sum(-1)
         for i, label_set in enumerate(self.config.get("label_sets", [])):
             result[f"class.{i}"] = self.class_logits(label_set, c, vision, text)
         return result

@@ -60,6 +60,8 @@ def random_weights(config: dict) -> dict[str, torch.Tensor]:
         projection("pooled_text", text, e)
         weights["pooled_mix"] = 1 + 0.3 * torch.randn(2)
         weights["residual_gain"] = 0.5 + 0.3 * torch.randn(3)
+    if config.get("match_cosine"):
+        weights["match_scale"] = torch.tensor(3.5)
     weights["logit_scale"] = torch.tensor(2.5)
     return weights
 
@@ -94,6 +96,7 @@ def test_fusion(size, norm, skip, side, run_probe, tmp_path):
     config = SIZES[size] | dict(
         norm=norm,
         skip=skip,
+        match_cosine=skip and norm == "pre",
         layer_norm_eps=1e-5,
         embedding_size=2 * SIZES[size]["hidden_size"] if skip else SIZES[size]["hidden_size"],
         label_sets=[

@@ -16,6 +16,9 @@ struct FusionInput {
   at::Tensor vision_pooled;  // [B, C]
   std::int64_t grid_height = 7;
   std::int64_t grid_width = 7;
+  // Where only some of the map's tokens are given, as in training: which, row by row, [B, n] int64;
+  // vision_tokens is then [B, n, C]. Not for the compiled form.
+  at::Tensor vision_cells;
   at::Tensor text_tokens;  // [B, L, H]
   at::Tensor text_pooled;  // [B, H]
   at::Tensor text_valid;   // [B, L] bool or undefined

@@ -32,7 +32,9 @@ struct FusionConfig {
   nn::NormPlacement norm = nn::NormPlacement::kPre;
   bool skip = true;  // add the towers' own pooled vectors (the residual of the definition)
   double layer_norm_eps = 1e-5;
+  bool match_cosine = false;  // the match logit adds to the head's a scaled cosine of b_v and b_t
   double dropout = 0.1;
+  double pooled_dropout = 0.3;  // of the towers' own vectors: between norm and dense
   std::vector<LabelSet> label_sets;
 
   // The "fusion" object of a bundle: the names above, norm "pre" or "post". Throws

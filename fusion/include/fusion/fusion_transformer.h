@@ -33,6 +33,11 @@ class FusionTransformerImpl : public torch::nn::Module {
   // Logits [B, labels]. Error(kNotFound) where there is no such label set.
   at::Tensor classify(const FusionOutput& output, std::size_t label_set) const;
 
+  // The towers' own vectors alone, b_v and b_t [B, e], of pooled features [B, C] and [B, H]: what
+  // is trained before there is a transformer. With a skip only.
+  at::Tensor own_image_vector(const at::Tensor& pooled) const;
+  at::Tensor own_text_vector(const at::Tensor& pooled) const;
+
   CompiledFusionTransformer compile(nn::Precision precision) const;
   const FusionConfig& config() const noexcept { return config_; }
   // The logarithm of the scale of similarities in a contrastive loss; no part of forward().
@@ -52,12 +57,14 @@ class FusionTransformerImpl : public torch::nn::Module {
   ClassHeads class_heads_{nullptr};
   Projection pooled_vision_{nullptr}, pooled_text_{nullptr};  // with a skip only
   at::Tensor pooled_mix_, residual_gain_;                     // [2], [3]: with a skip only
+  at::Tensor match_scale_;                                    // []: with match_cosine only
   at::Tensor logit_scale_;                                    // []
 };
 TORCH_MODULE(FusionTransformer);
 
 // Fresh weights from a seed, the same on every machine and, weight by weight, whatever others there
-// are: truncated normal 0.02, norms one, biases zero, mix one, gains 0.1, logit_scale ln(1/0.07).
+// are: truncated normal 0.02, norms one, biases zero, mix one, gains 0.1, logit_scale ln(1/0.07);
+// with match_cosine the match head's last layer starts at zero and match_scale at 20.
 void initialise(FusionTransformerImpl& module, std::uint64_t seed);
 
 }  // namespace bifocal::fusion

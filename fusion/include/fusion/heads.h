@@ -21,7 +21,7 @@ struct ClassHeadWeights;
 // the shared space. Weights: norm.*, dense.*.
 class ProjectionImpl : public torch::nn::Module {
  public:
-  ProjectionImpl(std::int64_t in, std::int64_t out, const FusionConfig& config);
+  ProjectionImpl(std::int64_t in, std::int64_t out, double layer_norm_eps, double dropout);
   ProjectionWeights weights() const;
 
   torch::nn::LayerNorm norm{nullptr};

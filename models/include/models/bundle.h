@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,7 +12,7 @@
 
 namespace bifocal::models {
 
-// 2: label sets have multi_label, pooled and hidden_size.
+// 2: label sets have multi_label, pooled and hidden_size; the fusion layer may have match_cosine.
 inline constexpr int kBundleFormatVersion = 2;
 
 struct BundleFile {
@@ -69,6 +70,8 @@ struct BundleParts {
   std::optional<std::filesystem::path> fusion_weights;  // absent: fresh weights from `seed`
   std::uint64_t seed = 0;
   std::optional<std::filesystem::path> card;  // README.md
+  // Further files to keep, by their path in the bundle: "training/config.json".
+  std::map<std::string, std::filesystem::path> records;
 };
 
 // A directory with config.json (FusionConfig) and model.safetensors: fills `fusion` and

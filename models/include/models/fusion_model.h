@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -27,6 +28,10 @@ struct PartCost {
   std::int64_t parameters = 0;
   std::int64_t multiply_adds = 0;
 };
+
+// The preprocessing of a vision directory: its preprocessor_config.json, else what its config.json
+// says. Throws Error.
+vision::Preprocess read_preprocess(const std::filesystem::path& vision_directory);
 
 struct TextFeatures {
   at::Tensor tokens;  // [B, L, H]

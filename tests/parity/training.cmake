@@ -1,0 +1,1 @@
+bifocal_probe(training LINKS bifocal_training)

@@ -1,0 +1,190 @@
+#include "training/retrieval.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "bifocal/error.h"
+#include "core/files.h"
+#include "core/mapped_file.h"
+#include "core/sha256.h"
+#include "encoded_picture.h"
+#include "models/bundle.h"
+#include "models/fusion_model.h"
+#include "temporary_directory.h"
+#include "tiny_bundle.h"
+#include "training/run.h"
+
+namespace bifocal::training {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryDirectory;
+
+// A directory of pictures and a table with two captions of each.
+fs::path write_pairs(const fs::path& directory, const std::string& name, int count) {
+  fs::create_directories(directory / "images");
+  std::ofstream table(directory / (name + ".jsonl"));
+  const char* animals[] = {"dog", "cat", "house"};
+  for (int i = 0; i < count; ++i) {
+    const auto bytes = testing::encoded_picture(static_cast<std::uint32_t>(i));
+    const std::string image = "images/" + std::to_string(i) + ".png";
+    core::write_file_atomically(directory / image,
+                                {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const std::string animal = animals[i % 3];
+    const std::string letter(1, static_cast<char>('a' + i % 26));
+    table << nlohmann::json{{"image", image},
+                            {"captions",
+                             {"a " + animal + " " + letter, "the " + animal + " runs " + letter}}}
+                 .dump()
+          << "\n";
+  }
+  return directory / (name + ".jsonl");
+}
+
+struct RetrievalRun : ::testing::Test {
+  TemporaryDirectory directory;
+  models::BundleParts parts = testing::write_tiny_encoders(directory.path());
+  fs::path train_table = write_pairs(directory.path(), "train", 24);
+  fs::path dev_table = write_pairs(directory.path(), "dev", 8);
+
+  TrainConfig config(const std::string& out) const {
+    return read_train_config("", {{"preset", "retrieval"},
+                                  {"data", train_table.string()},
+                                  {"validation", dev_table.string()},
+                                  {"images", directory.path().string()},
+                                  {"vision", parts.vision.string()},
+                                  {"text", parts.text.string()},
+                                  {"cache", (directory / "cache").string()},
+                                  {"out", (directory / out).string()},
+                                  {"epochs", 4},
+                                  {"batch_size", 8},
+                                  {"pooled_epochs", 4},
+                                  {"pooled_batch_size", 12},
+                                  {"match_pairs", 4},
+                                  {"visual_tokens", 5},
+                                  {"text_layers", 1},
+                                  {"hidden_size", 16},
+                                  {"embedding_size", 24},
+                                  {"attention_heads", 4},
+                                  {"intermediate_size", 32},
+                                  {"checkpoint_every", 3},
+                                  {"threads", 1},
+                                  {"bf16", "off"}});
+  }
+};
+
+std::string digest(const fs::path& path) {
+  return core::sha256_hex(core::MappedFile::open(path).bytes());
+}
+
+TEST_F(RetrievalRun, WritesABundleWithCardConfigAndLog) {
+  const RunReport report = run_training(config("bundle"), {});
+  EXPECT_FALSE(report.interrupted);
+  EXPECT_GT(report.metrics.at("rsum"), 0);
+  EXPECT_TRUE(report.metrics.contains("match_accuracy"));
+  const models::Bundle bundle = models::Bundle::open(directory / "bundle");
+  bundle.verify_checksums();
+  EXPECT_TRUE(bundle.fusion().match_cosine);
+  EXPECT_THAT(bundle.card(), ::testing::HasSubstr("| trained on `train.jsonl` | 24 | 48 |"));
+  EXPECT_EQ(read_train_config((directory / "bundle/training/config.json").string(), {}),
+            config("bundle"));
+  EXPECT_TRUE(fs::exists(directory / "bundle/training/fusion.jsonl"));
+  const auto model = models::FusionModel::load(bundle, nn::Precision::kFp32);
+  EXPECT_EQ(model->fusion_config().embedding_size, 24);
+  // The text layer that was trained is another, those below are as they were.
+  const auto before = core::Safetensors::open(parts.text / "model.safetensors");
+  const auto after = core::Safetensors::open(directory / "bundle/text/model.safetensors");
+  const auto same = [&](const std::string& name) {
+    return std::ranges::equal(before.at(name).data, after.at(name).data);
+  };
+  EXPECT_TRUE(same("layers.0.mlp.fc1.weight"));
+  EXPECT_FALSE(same("layers.1.mlp.fc1.weight"));
+}
+
+TEST_F(RetrievalRun, KilledInEitherStageAndResumedGivesTheSameBundle) {
+  run_training(config("whole"), {});
+  struct DieAt : Observer {
+    std::string phase;
+    std::int64_t step;
+    DieAt(std::string in, std::int64_t at) : phase(std::move(in)), step(at) {}
+    void on_step(const LoopSettings& settings, const StepReport& report) override {
+      if (settings.phase == phase && report.step == step) ::raise(SIGKILL);
+    }
+  };
+  for (const auto& [phase, step] :
+       {std::pair<std::string, std::int64_t>{"pooled heads", 5}, {"fusion", 8}}) {
+    const std::string out = "killed in " + phase;
+    EXPECT_EXIT(
+        {
+          DieAt die(phase, step);
+          RunOptions options;
+          options.observers = {&die};
+          run_training(config(out), options);
+        },
+        ::testing::KilledBySignal(SIGKILL), "");
+    RunOptions resume;
+    resume.resume = true;
+    run_training(config(out), resume);
+    for (const char* file : {"fusion/model.safetensors", "text/model.safetensors"})
+      EXPECT_EQ(digest(directory / out / file), digest(directory / "whole" / file)) << out;
+  }
+}
+
+TEST_F(RetrievalRun, AnExistingBundleIsNotReplacedUnasked) {
+  fs::create_directories(directory / "bundle");
+  try {
+    run_training(config("bundle"), {});
+    FAIL() << "it was replaced";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.message(), ::testing::HasSubstr("--force"));
+  }
+}
+
+TEST(InfoNce, IsTheCrossEntropyOfBothDirections) {
+  const at::Tensor a = at::eye(3),
+                   b = at::tensor({1.f, 0.f, 0.f, 0.f, 0.f, 1.f, 0.f, 1.f, 0.f}).view({3, 3});
+  // Logits: row 0 right by 2, rows 1 and 2 wrong by 2.
+  const double right = std::log(std::exp(2.0) + 2) - 2, wrong = std::log(std::exp(2.0) + 2);
+  EXPECT_NEAR(info_nce(a, b, at::tensor(2.0f)).item<double>(), (right + 2 * wrong) / 3, 1e-5);
+}
+
+TEST(FalsePairs, AreNeverTrueAndFollowTheLikeness) {
+  at::Tensor cosines = at::zeros({6, 6});
+  cosines[2][4] = 1;
+  int likely = 0;
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    const FalsePairs chosen = draw_false_pairs(cosines, 20, 6, Random(seed));
+    ASSERT_EQ(chosen.pair.size(), 6u);
+    for (std::size_t k = 0; k < 6; ++k) {
+      EXPECT_NE(chosen.pair[k], chosen.caption[k]);
+      EXPECT_NE(chosen.pair[k], chosen.image[k]);
+      likely += chosen.pair[k] == 2 && chosen.caption[k] == 4 ? 1 : 0;
+    }
+  }
+  // Half of the draws go by likeness, of the others one in five.
+  EXPECT_NEAR(likely / 300.0, 0.6, 0.1);
+}
+
+TEST(RetrievalMetrics, CountsByHand) {
+  // Two images of two captions each, and the second caption of image 1 nearest to image 0.
+  RetrievalVectors vectors;
+  vectors.image = at::eye(2);
+  vectors.text = at::tensor({.9f, 0.f, .5f, .1f, 0.f, .8f, .95f, .2f}).view({4, 2});
+  const Metrics metrics = retrieval_metrics(vectors, {0, 2, 4});
+  EXPECT_DOUBLE_EQ(metrics.at("image_to_text_r1"), 50);
+  EXPECT_DOUBLE_EQ(metrics.at("text_to_image_r1"), 75);
+  EXPECT_DOUBLE_EQ(metrics.at("image_to_text_r5"), 100);
+  EXPECT_DOUBLE_EQ(metrics.at("rsum"), 50 + 75 + 4 * 100);
+}
+
+}  // namespace
+}  // namespace bifocal::training

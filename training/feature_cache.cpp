@@ -1,0 +1,276 @@
+#include "training/feature_cache.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/nn/modules/container/modulelist.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "bifocal/error.h"
+#include "cached_arrays.h"
+#include "core/files.h"
+#include "core/sha256.h"
+#include "nn/pooling.h"
+#include "nn/weights.h"
+#include "text/compiled_bert.h"
+#include "vision/efficientnet_checkpoint.h"
+
+namespace bifocal::training {
+namespace {
+
+constexpr std::size_t kTextsTogether = 16;
+
+// SHA-256 over names, shapes and bytes of the weights.
+std::string fingerprint(const torch::nn::Module& module) {
+  std::string digests;
+  for (const auto& [name, tensor] : nn::state_dict_of(module)) {
+    const std::span bytes(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
+    digests += name + " " + core::sha256_hex(bytes) + "\n";
+  }
+  return core::sha256_hex(core::as_bytes(digests));
+}
+
+// Calls `work` with 0 to count - 1 from so many threads. The first exception ends all of them and
+// is thrown on.
+void share_out(std::size_t count, const EncodingOptions& options, std::size_t weight,
+               std::size_t total, const std::function<void(std::size_t)>& work) {
+  std::atomic<std::size_t> next{0}, done{0};
+  std::mutex guard;
+  std::exception_ptr failure;
+  const auto run = [&] {
+    at::set_num_threads(1);  // of this thread
+    const c10::InferenceMode inference;
+    try {
+      for (std::size_t i = next++; i < count; i = next++) {
+        if (options.interrupted && options.interrupted())
+          throw Error(ErrorCode::kCancelled, "interrupted while encoding; nothing was lost");
+        work(i);
+        const std::size_t finished = ++done;
+        const std::lock_guard lock(guard);
+        if (options.progress) options.progress(std::min(finished * weight, total), total);
+      }
+    } catch (...) {
+      const std::lock_guard lock(guard);
+      if (!failure) failure = std::current_exception();
+      next = count;
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (std::size_t t = 0; t < std::max<std::size_t>(options.threads, 1); ++t)
+    threads.emplace_back(run);
+  threads.clear();
+  if (failure) std::rethrow_exception(failure);
+}
+
+std::vector<std::size_t> with_images(const RecordSet& records) {
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < records.size(); ++i)
+    if (records[i].has_image()) indices.push_back(i);
+  return indices;
+}
+
+// The first layers alone, with a copy of their weights.
+text::Bert lower_layers(const text::Bert& tower, std::int64_t layers) {
+  text::BertConfig config = tower->config();
+  config.num_hidden_layers = layers;
+  text::Bert lower(config);
+  nn::StateDict kept;
+  const nn::StateDict all = nn::state_dict_of(*tower);
+  for (const auto& [name, tensor] : nn::state_dict_of(*lower)) kept.emplace(name, all.at(name));
+  nn::load_weights(*lower, kept, "text encoder");
+  lower->eval();
+  return lower;
+}
+
+}  // namespace
+
+ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet& tower,
+                            const vision::Preprocess& preprocess, bool flipped,
+                            const EncodingOptions& options) {
+  const std::vector<std::size_t> images = with_images(records);
+  if (images.empty()) throw Error(ErrorCode::kInvalidItem, "there is no image in the data");
+  std::string hashes;
+  for (const std::size_t i : images) {
+    std::string hash = "unreadable";
+    try {
+      hash = core::sha256_hex(records.read_image(i));
+    } catch (const Error&) {  // said again, and listed, when it is encoded
+    }
+    hashes += hash + "\n";
+  }
+  const auto compiled = tower->compile(nn::Precision::kFp32);
+  const std::int64_t views = flipped ? 2 : 1;
+  vision::VisionOutput shape;
+  {
+    const c10::InferenceMode inference;
+    shape = compiled.forward_features(
+        at::zeros({1, 3, preprocess.height, preprocess.width}));  // [1, h * w, C]
+  }
+  const std::int64_t cells = shape.tokens.size(1);
+  const std::int64_t channels = shape.tokens.size(2);
+  const auto rows = static_cast<std::int64_t>(images.size());
+  const nlohmann::json made_from = {{"kind", "images"},
+                                    {"weights", fingerprint(*tower)},
+                                    {"config", vision::to_json(tower->config())},
+                                    {"preprocess", preprocess.to_json()},
+                                    {"views", flipped ? "plain, flipped" : "plain"},
+                                    {"images", core::sha256_hex(core::as_bytes(hashes))}};
+  const auto make = [&](ArrayWriter& writer) {
+    std::mutex guard;
+    nlohmann::json failed = nlohmann::json::object();
+    share_out(images.size(), options, 1, images.size(), [&](std::size_t row) {
+      at::Tensor pixels = at::empty({1, 3, preprocess.height, preprocess.width});
+      try {
+        const auto encoded = records.read_image(images[row]);
+        vision::preprocess_into(
+            vision::decode(encoded), preprocess,
+            {pixels.mutable_data_ptr<float>(), static_cast<std::size_t>(pixels.numel())});
+      } catch (const Error& error) {
+        const std::lock_guard lock(guard);
+        failed[std::to_string(row)] = error.message();
+        return;
+      }
+      if (flipped) pixels = at::cat({pixels, pixels.flip(3)}, 0);
+      const vision::VisionOutput output = compiled.forward_features(pixels);
+      writer.write(0, static_cast<std::int64_t>(row), output.tokens);
+      writer.write(1, static_cast<std::int64_t>(row), output.pooled);
+    });
+    return nlohmann::json{{"failed", failed}};
+  };
+  const CachedArrays cached = cached_arrays(
+      options.cache, "images", made_from,
+      {{"tokens", {rows, views, cells, channels}}, {"pooled", {rows, views, channels}}}, make);
+
+  ImageFeatures features;
+  features.grid_height = shape.grid_height;
+  features.grid_width = shape.grid_width;
+  std::vector<std::int64_t> kept;
+  const nlohmann::json& failed = cached.about.at("failed");
+  for (std::size_t row = 0; row < images.size(); ++row) {
+    const auto reason = failed.find(std::to_string(row));
+    if (reason == failed.end()) {
+      kept.push_back(static_cast<std::int64_t>(row));
+      features.records.push_back(images[row]);
+    } else {
+      features.skipped.push_back({records[images[row]].image, reason->get<std::string>()});
+    }
+  }
+  if (kept.empty())
+    throw Error(ErrorCode::kInvalidItem,
+                "none of the images could be read; the first: " + features.skipped.front().where +
+                    ": " + features.skipped.front().reason);
+  features.tokens = cached.arrays[0];
+  at::Tensor pooled = cached.arrays[1];
+  if (kept.size() != images.size()) {
+    at::Tensor index = at::empty({static_cast<std::int64_t>(kept.size())}, at::kLong);
+    std::copy(kept.begin(), kept.end(), index.mutable_data_ptr<std::int64_t>());
+    features.tokens = features.tokens.index_select(0, index);
+    pooled = pooled.index_select(0, index);
+  }
+  features.pooled = pooled.to(at::kFloat);
+  return features;
+}
+
+CaptionFeatures encode_captions(const std::vector<std::string>& texts, const text::Bert& tower,
+                                const text::Tokenizer& tokenizer, std::int64_t layers,
+                                std::int64_t max_tokens, const EncodingOptions& options) {
+  text::EncodeOptions cut;
+  cut.max_tokens = static_cast<std::size_t>(std::min(max_tokens, tower->config().max_tokens));
+  std::vector<std::vector<std::int64_t>> ids;
+  std::string all_ids;
+  std::size_t longest = 0;
+  for (const std::string& text : texts) {
+    ids.push_back(tokenizer.encode(text, cut).ids);
+    longest = std::max(longest, ids.back().size());
+    for (const std::int64_t id : ids.back()) all_ids += std::to_string(id) + " ";
+    all_ids += "\n";
+  }
+  if (texts.empty()) throw Error(ErrorCode::kInvalidItem, "there is no text in the data");
+  const auto rows = static_cast<std::int64_t>(texts.size());
+  const std::int64_t size = tower->config().hidden_size;
+  const auto length = static_cast<std::int64_t>(longest);
+
+  const nlohmann::json made_from = {{"kind", "captions"},
+                                    {"weights", fingerprint(*tower)},
+                                    {"config", tower->config().to_json()},
+                                    {"layers", layers},
+                                    {"token_ids", core::sha256_hex(core::as_bytes(all_ids))}};
+  const auto make = [&](ArrayWriter& writer) {
+    const text::CompiledBert lower = lower_layers(tower, layers)->compile(nn::Precision::kFp32);
+    UpperLayers upper(tower, layers);
+    upper->eval();
+    // Texts of one length together: nothing is padded, and nothing computed in vain.
+    std::vector<std::size_t> order(texts.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return ids[a].size() < ids[b].size(); });
+    std::vector<std::pair<std::size_t, std::size_t>> groups;  // [first, last) of `order`
+    for (std::size_t first = 0, last = 0; first < order.size(); first = last) {
+      while (last < order.size() && last - first < kTextsTogether &&
+             ids[order[last]].size() == ids[order[first]].size())
+        ++last;
+      groups.emplace_back(first, last);
+    }
+    share_out(groups.size(), options, kTextsTogether, texts.size(), [&](std::size_t group) {
+      const auto [first, last] = groups[group];
+      const auto count = static_cast<std::int64_t>(last - first);
+      const auto tokens = static_cast<std::int64_t>(ids[order[first]].size());
+      at::Tensor batch = at::empty({count, tokens}, at::kLong);  // [B, L]
+      for (std::int64_t i = 0; i < count; ++i) {
+        const auto& row = ids[order[first + static_cast<std::size_t>(i)]];
+        std::copy(row.begin(), row.end(), batch.mutable_data_ptr<std::int64_t>() + i * tokens);
+      }
+      const at::Tensor hidden = lower.forward(batch, {}, {});  // [B, L, H]
+      const at::Tensor pooled =
+          nn::pool(upper->forward(hidden, {}), {}, tower->config().pooling);  // [B, H]
+      for (std::int64_t i = 0; i < count; ++i) {
+        const auto row = static_cast<std::int64_t>(order[first + static_cast<std::size_t>(i)]);
+        writer.write(0, row, hidden[i]);
+        writer.write(1, row, pooled[i]);
+      }
+    });
+    return nlohmann::json::object();
+  };
+  const CachedArrays cached =
+      cached_arrays(options.cache, "captions", made_from,
+                    {{"hidden", {rows, length, size}}, {"pooled", {rows, size}}}, make);
+  CaptionFeatures features{cached.arrays[0], at::empty({rows}, at::kLong),
+                           cached.arrays[1].to(at::kFloat)};
+  for (std::int64_t i = 0; i < rows; ++i)
+    features.lengths.mutable_data_ptr<std::int64_t>()[i] =
+        static_cast<std::int64_t>(ids[static_cast<std::size_t>(i)].size());
+  return features;
+}
+
+UpperLayersImpl::UpperLayersImpl(const text::Bert& tower, std::int64_t first) : first_(first) {
+  const auto container = register_module("layers", std::make_shared<torch::nn::Module>());
+  nn::StateDict kept;
+  const nn::StateDict all = nn::state_dict_of(*tower);
+  for (std::int64_t i = first; i < tower->config().num_hidden_layers; ++i) {
+    layers_.emplace_back(tower->config().layer());
+    container->register_module(std::to_string(i), layers_.back());
+  }
+  for (const auto& parameter : named_parameters())
+    kept.emplace(parameter.key(), all.at(parameter.key()));
+  nn::load_weights(*this, kept, "text encoder");
+}
+
+at::Tensor UpperLayersImpl::forward(const at::Tensor& hidden, const at::Tensor& valid) const {
+  at::Tensor x = hidden;
+  for (const nn::EncoderLayer& layer : layers_) x = layer->forward(x, valid);
+  return x;
+}
+
+}  // namespace bifocal::training

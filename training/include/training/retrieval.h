@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fusion/fusion_transformer.h"
+#include "nn/pooling.h"
+#include "training/feature_cache.h"
+#include "training/records.h"
+#include "training/retrieval_loss.h"
+#include "training/trainable.h"
+
+namespace bifocal::training {
+
+// Image-caption pairs as the frozen towers see them.
+struct PairFeatures {
+  ImageFeatures images;            // [N, ...]
+  CaptionFeatures captions;        // [M, ...], image by image
+  std::vector<std::size_t> first;  // [N + 1]: captions first[i] to first[i + 1] are image i's
+  std::vector<std::string> ids;    // [N]
+
+  std::size_t size() const noexcept { return ids.size(); }
+};
+
+// Retrieval and matching of a validation set, in percent: "image_to_text_r1" (5, 10),
+// "text_to_image_r1"..., "rsum" (the sum of the six); with the other captions as gallery,
+// "fused_r1" (asked with image and first caption together) and "mean_r1" (with the mean of their
+// vectors); "match_accuracy" (true against another caption, the head's sign) and "cosine_accuracy"
+// (the same by the best threshold on the cosine).
+struct RetrievalVectors {
+  at::Tensor image, text, fused;       // [N, e], [M, e], [N, e]
+  at::Tensor true_match, false_match;  // [N]: logits with the first caption, and another image's
+  at::Tensor true_cosine, false_cosine;
+};
+Metrics retrieval_metrics(const RetrievalVectors& vectors, const std::vector<std::size_t>& first);
+
+// The fusion layer and the text layers that are trained along.
+struct RetrievalModel {
+  fusion::FusionTransformer fusion{nullptr};
+  UpperLayers text{nullptr};
+  nn::Pooling pooling = nn::Pooling::kMean;
+};
+
+// Stage 1: the pooled heads alone, InfoNCE of each image with two of its captions.
+class PooledHeads : public Trainable {
+ public:
+  PooledHeads(RetrievalModel model, const PairFeatures& train, const PairFeatures& validation,
+              double learning_rate, double weight_decay);
+
+  std::vector<ParameterGroup> parameter_groups() override;
+  nn::StateDict state() override;
+  void set_training(bool training) override;
+  std::size_t sample_count() const override { return train_.size(); }
+  std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }
+  Loss loss(const Batch& batch) override;
+  void after_step() override;
+  Metrics evaluate() override;
+
+ private:
+  RetrievalModel model_;
+  const PairFeatures& train_;
+  const PairFeatures& validation_;
+  double learning_rate_, weight_decay_;
+};
+
+// Stage 2: the whole fusion layer, the pooled heads and the upper text layers.
+class FusionRetrieval : public Trainable {
+ public:
+  struct Options {
+    double learning_rate = 1e-3, heads_learning_rate = 3e-4, gains_learning_rate = 1e-2;
+    double text_learning_rate = 1e-4, text_layer_decay = 0.8;
+    double weight_decay = 0.1;
+    std::int64_t visual_tokens = 25;
+    std::int64_t match_pairs = 256;
+    RetrievalWeights weights;
+  };
+  FusionRetrieval(RetrievalModel model, const PairFeatures& train, const PairFeatures& validation,
+                  const Options& options);
+
+  // The match head's scale and threshold, fitted to the cosines of true and false training pairs by
+  // logistic regression: where its training starts.
+  void calibrate_match();
+
+  std::vector<ParameterGroup> parameter_groups() override;
+  nn::StateDict state() override;
+  void set_training(bool training) override;
+  std::size_t sample_count() const override { return train_.size(); }
+  std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }
+  Loss loss(const Batch& batch) override;
+  void after_step() override;
+  Metrics evaluate() override;
+
+ private:
+  CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows) const;
+  ImageStates draw_images(const Batch& batch) const;
+
+  RetrievalModel model_;
+  const PairFeatures& train_;
+  const PairFeatures& validation_;
+  Options options_;
+};
+
+}  // namespace bifocal::training

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "training/train_config.h"
+#include "training/trainer.h"
+
+namespace bifocal::training {
+
+struct RunOptions {
+  bool resume = false;   // go on with what is in the run's directory
+  bool replace = false;  // the bundle, where it exists
+  std::vector<Observer*> observers;
+  std::function<bool()> interrupted;                       // asked often; may be empty
+  std::function<void(const std::string& line)> say;        // what is being done; may be empty
+  std::function<void(std::size_t, std::size_t)> encoding;  // images or texts done, of all
+};
+
+struct RunReport {
+  bool interrupted = false;  // no bundle yet: `--resume` goes on
+  Metrics metrics;           // of the weights that were kept, on the validation set
+  double core_hours = 0;
+};
+
+// Trains what config.preset says and writes the bundle config.out, with its card, the resolved
+// config and the log. Throws Error.
+RunReport run_training(const TrainConfig& config, const RunOptions& options);
+
+// The presets, each in a file of its own.
+RunReport run_retrieval(const TrainConfig& config, const RunOptions& options);
+
+// What they share.
+std::filesystem::path run_directory(const TrainConfig& config);  // config.run, else OUT.training
+std::size_t thread_count(const TrainConfig& config);
+// What the config says of the optimiser and of saving; `phase` as in messages.
+LoopSettings loop_settings(const TrainConfig& config, const std::string& phase);
+
+}  // namespace bifocal::training

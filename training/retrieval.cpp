@@ -1,0 +1,334 @@
+#include "training/retrieval.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+namespace bifocal::training {
+namespace {
+
+constexpr double kLargestScale = 100;  // of the contrastive loss, as in CLIP
+constexpr std::int64_t kEvaluatedTogether = 64;
+constexpr std::int64_t kLengthGroups = 4;
+
+bool starts_with_any(const std::string& name, std::initializer_list<std::string_view> prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&name](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+bool is_pooled_head(const std::string& name) {
+  return starts_with_any(name, {"pooled_vision.", "pooled_text."});
+}
+
+bool is_gain(const std::string& name) {
+  return starts_with_any(name, {"pooled_mix", "residual_gain", "match_scale", "logit_scale"});
+}
+
+// Two different captions of an image, or its only one twice.
+std::pair<std::size_t, std::size_t> draw_captions(const PairFeatures& pairs, std::size_t image,
+                                                  Random& random) {
+  const std::size_t begin = pairs.first[image];
+  const std::size_t count = pairs.first[image + 1] - begin;
+  const std::size_t one = random.below(count);
+  if (count == 1) return {begin, begin};
+  const std::size_t step = 1 + random.below(count - 1);
+  return {begin + one, begin + (one + step) % count};
+}
+
+at::Tensor index_of(const std::vector<std::int64_t>& rows) { return at::tensor(rows, at::kLong); }
+
+std::vector<std::int64_t> range(std::int64_t first, std::int64_t last) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(last - first));
+  std::iota(rows.begin(), rows.end(), first);
+  return rows;
+}
+
+// What of a batch is drawn for a sample, in the one order that both stages draw in.
+struct Drawn {
+  std::vector<std::int64_t> images, views, first, second;
+  std::vector<Random> randoms;  // of each sample, to draw on from
+};
+
+Drawn draw(const PairFeatures& pairs, const Batch& batch) {
+  Drawn drawn;
+  const auto views = static_cast<std::size_t>(pairs.images.pooled.size(1));
+  for (const std::size_t sample : batch.samples) {
+    Random random = batch.random_of(sample);
+    const auto [one, two] = draw_captions(pairs, sample, random);
+    drawn.images.push_back(static_cast<std::int64_t>(sample));
+    drawn.views.push_back(static_cast<std::int64_t>(random.below(views)));
+    drawn.first.push_back(static_cast<std::int64_t>(one));
+    drawn.second.push_back(static_cast<std::int64_t>(two));
+    drawn.randoms.push_back(random);
+  }
+  return drawn;
+}
+
+at::Tensor pooled_images(const PairFeatures& pairs, const Drawn& drawn) {
+  return pairs.images.pooled.index({index_of(drawn.images), index_of(drawn.views)});  // [B, C]
+}
+
+void clamp_scale(fusion::FusionTransformerImpl& fusion) {
+  const c10::NoGradGuard no_grad;
+  at::Tensor scale = fusion.logit_scale();
+  scale.clamp_(0, std::log(kLargestScale));
+}
+
+}  // namespace
+
+PooledHeads::PooledHeads(RetrievalModel model, const PairFeatures& train,
+                         const PairFeatures& validation, double learning_rate, double weight_decay)
+    : model_(std::move(model)),
+      train_(train),
+      validation_(validation),
+      learning_rate_(learning_rate),
+      weight_decay_(weight_decay) {}
+
+std::vector<ParameterGroup> PooledHeads::parameter_groups() {
+  ParameterGroup group{"pooled heads", {}, learning_rate_, weight_decay_};
+  for (const auto& entry : model_.fusion->named_parameters())
+    if (is_pooled_head(entry.key()) || entry.key() == "logit_scale")
+      group.parameters.push_back({entry.key(), entry.value()});
+  return {group};
+}
+
+nn::StateDict PooledHeads::state() {
+  nn::StateDict state;
+  for (const ParameterGroup& group : parameter_groups())
+    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
+  return state;
+}
+
+void PooledHeads::set_training(bool training) { model_.fusion->train(training); }
+
+Loss PooledHeads::loss(const Batch& batch) {
+  const Drawn drawn = draw(train_, batch);
+  const at::Tensor scale = model_.fusion->logit_scale().exp();
+  const at::Tensor image = model_.fusion->own_image_vector(pooled_images(train_, drawn));
+  at::Tensor total;
+  for (const auto& rows : {drawn.first, drawn.second}) {
+    const at::Tensor text =
+        model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(rows)));
+    const at::Tensor loss = 0.5 * info_nce(image, text, scale);
+    total = total.defined() ? total + loss : loss;
+  }
+  return {total, {{"pairs", total.item<double>()}}};
+}
+
+void PooledHeads::after_step() { clamp_scale(*model_.fusion); }
+
+Metrics PooledHeads::evaluate() {
+  const c10::NoGradGuard no_grad;
+  RetrievalVectors vectors;
+  vectors.image = model_.fusion->own_image_vector(validation_.images.pooled.select(1, 0));
+  vectors.text = model_.fusion->own_text_vector(validation_.captions.pooled);
+  return retrieval_metrics(vectors, validation_.first);
+}
+
+FusionRetrieval::FusionRetrieval(RetrievalModel model, const PairFeatures& train,
+                                 const PairFeatures& validation, const Options& options)
+    : model_(std::move(model)), train_(train), validation_(validation), options_(options) {}
+
+void FusionRetrieval::calibrate_match() {
+  const c10::NoGradGuard no_grad;
+  model_.fusion->eval();
+  const at::Tensor image = model_.fusion->own_image_vector(train_.images.pooled.select(1, 0));
+  std::vector<std::int64_t> firsts;
+  for (std::size_t i = 0; i < train_.size(); ++i)
+    firsts.push_back(static_cast<std::int64_t>(train_.first[i]));
+  const at::Tensor text =
+      model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(firsts)));
+  const at::Tensor yes = (image * text).sum(1);
+  const at::Tensor no = (image * text.roll(1, 0)).sum(1);
+  const at::Tensor x = at::cat({yes, no}).to(at::kDouble);
+  const at::Tensor y = at::cat({at::ones_like(yes), at::zeros_like(no)}).to(at::kDouble);
+  // Newton's method for logistic regression with one variable.
+  double scale = 0, bias = 0;
+  for (int step = 0; step < 25; ++step) {
+    const at::Tensor p = (x * scale + bias).sigmoid();
+    const at::Tensor error = p - y, curve = p * (1 - p);
+    const double g0 = error.mean().item<double>(), g1 = (error * x).mean().item<double>();
+    const double h00 = curve.mean().item<double>() + 1e-9;
+    const double h01 = (curve * x).mean().item<double>();
+    const double h11 = (curve * x * x).mean().item<double>() + 1e-9;
+    const double determinant = h00 * h11 - h01 * h01;
+    bias -= (h11 * g0 - h01 * g1) / determinant;
+    scale -= (h00 * g1 - h01 * g0) / determinant;
+  }
+  const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
+  at::Tensor(weights.at("match_scale")).fill_(scale);
+  at::Tensor(weights.at("match_head.fc2.bias")).fill_(bias);
+}
+
+std::vector<ParameterGroup> FusionRetrieval::parameter_groups() {
+  std::vector<ParameterGroup> groups = {
+      {"fusion layer", {}, options_.learning_rate, options_.weight_decay},
+      {"pooled heads", {}, options_.heads_learning_rate, options_.weight_decay},
+      {"gains", {}, options_.gains_learning_rate, 0.0}};
+  for (const auto& entry : model_.fusion->named_parameters()) {
+    const std::string& name = entry.key();
+    groups[is_pooled_head(name) ? 1 : (is_gain(name) ? 2 : 0)].parameters.push_back(
+        {"fusion." + name, entry.value()});
+  }
+  const nn::StateDict text = [this] {
+    nn::StateDict found;
+    for (const auto& entry : model_.text->named_parameters())
+      found.emplace(entry.key(), entry.value());
+    return found;
+  }();
+  std::map<std::int64_t, ParameterGroup> layers;  // by number
+  for (const auto& [name, parameter] : text) {
+    const std::int64_t layer = std::stoll(name.substr(name.find('.') + 1));
+    layers[layer].parameters.push_back({"text." + name, parameter});
+  }
+  if (layers.empty()) return groups;
+  const std::int64_t top = layers.rbegin()->first;
+  for (auto& [number, group] : layers) {
+    group.name = "text layer " + std::to_string(number);
+    group.learning_rate = options_.text_learning_rate *
+                          std::pow(options_.text_layer_decay, static_cast<double>(top - number));
+    group.weight_decay = options_.weight_decay;
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+nn::StateDict FusionRetrieval::state() {
+  nn::StateDict state;
+  for (const ParameterGroup& group : parameter_groups())
+    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
+  return state;
+}
+
+void FusionRetrieval::set_training(bool training) {
+  model_.fusion->train(training);
+  model_.text->train(training);
+}
+
+CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
+                                        const std::vector<std::int64_t>& rows) const {
+  const at::Tensor index = index_of(rows);
+  const at::Tensor lengths = pairs.captions.lengths.index_select(0, index);  // [B]
+  const std::int64_t longest = lengths.max().item<std::int64_t>();
+  CaptionStates states;
+  states.valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [B, L]
+  // The layers see captions of like length together: half of a batch's padding is not computed.
+  const at::Tensor order = at::argsort(lengths, /*stable=*/true, 0);
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& part : order.chunk(kLengthGroups)) {
+    const std::int64_t length = lengths.index_select(0, part).max().item<std::int64_t>();
+    const at::Tensor hidden = pairs.captions.hidden.index_select(0, index.index_select(0, part))
+                                  .narrow(1, 0, length)
+                                  .to(at::kFloat);
+    const at::Tensor tokens =
+        model_.text->forward(hidden, states.valid.index_select(0, part).narrow(1, 0, length));
+    parts.push_back(at::constant_pad_nd(tokens, {0, 0, 0, longest - length}));
+  }
+  states.tokens = at::cat(parts).index_select(0, at::argsort(order, true, 0));  // [B, L, H]
+  states.pooled = nn::pool(states.tokens, states.valid, model_.pooling);
+  return states;
+}
+
+// Some cells of each image's map, drawn anew each time.
+ImageStates FusionRetrieval::draw_images(const Batch& batch) const {
+  Drawn drawn = draw(train_, batch);
+  const ImageFeatures& images = train_.images;
+  const std::int64_t all = images.tokens.size(2);
+  const std::int64_t kept = std::min(options_.visual_tokens, all);
+  ImageStates states;
+  states.grid_height = images.grid_height;
+  states.grid_width = images.grid_width;
+  states.pooled = pooled_images(train_, drawn);
+  const auto rows = static_cast<std::int64_t>(drawn.images.size());
+  states.cells = at::empty({rows, kept}, at::kLong);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    std::vector<std::int64_t> cells = range(0, all);
+    if (kept < all) drawn.randoms[static_cast<std::size_t>(i)].shuffle(cells);
+    std::copy_n(cells.begin(), kept, states.cells.mutable_data_ptr<std::int64_t>() + i * kept);
+  }
+  states.tokens = images.tokens
+                      .index({index_of(drawn.images).unsqueeze(1),
+                              index_of(drawn.views).unsqueeze(1), states.cells})
+                      .to(at::kFloat);  // [B, n, C]
+  return states;
+}
+
+Loss FusionRetrieval::loss(const Batch& batch) {
+  const Drawn drawn = draw(train_, batch);
+  const ImageStates images = draw_images(batch);
+  const CaptionStates first = captions(train_, drawn.first);
+  const CaptionStates second = captions(train_, drawn.second);
+  const double scale = std::exp(model_.fusion->logit_scale().item<double>());
+  return retrieval_loss(
+      *model_.fusion, images, first, second, options_.weights, [&](const at::Tensor& cosines) {
+        return draw_false_pairs(cosines, scale, options_.match_pairs, batch.random());
+      });
+}
+
+void FusionRetrieval::after_step() { clamp_scale(*model_.fusion); }
+
+Metrics FusionRetrieval::evaluate() {
+  const c10::NoGradGuard no_grad;
+  const auto images = static_cast<std::int64_t>(validation_.size());
+  const auto texts = validation_.captions.lengths.size(0);
+  const auto image_states = [this](const std::vector<std::int64_t>& rows) {
+    ImageStates states;
+    states.tokens =
+        validation_.images.tokens.select(1, 0).index_select(0, index_of(rows)).to(at::kFloat);
+    states.pooled = validation_.images.pooled.select(1, 0).index_select(0, index_of(rows));
+    states.grid_height = validation_.images.grid_height;
+    states.grid_width = validation_.images.grid_width;
+    return states;
+  };
+  std::vector<at::Tensor> image, text, fused, true_match, false_match;
+  for (std::int64_t begin = 0; begin < texts; begin += kEvaluatedTogether) {
+    const CaptionStates states =
+        captions(validation_, range(begin, std::min(begin + kEvaluatedTogether, texts)));
+    text.push_back(model_.fusion->forward(fusion_input(nullptr, &states)).embedding);
+  }
+  for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
+    const std::vector<std::int64_t> rows =
+        range(begin, std::min(begin + kEvaluatedTogether, images));
+    const ImageStates pictures = image_states(rows);
+    std::vector<std::int64_t> own, other;
+    for (const std::int64_t row : rows) {
+      const auto next = static_cast<std::size_t>((row + 1) % images);
+      own.push_back(static_cast<std::int64_t>(validation_.first[static_cast<std::size_t>(row)]));
+      other.push_back(static_cast<std::int64_t>(validation_.first[next]));
+    }
+    const CaptionStates true_captions = captions(validation_, own);
+    const CaptionStates false_captions = captions(validation_, other);
+    image.push_back(model_.fusion->forward(fusion_input(&pictures, nullptr)).embedding);
+    const fusion::FusionOutput both =
+        model_.fusion->forward(fusion_input(&pictures, &true_captions));
+    fused.push_back(both.embedding);
+    true_match.push_back(model_.fusion->match(both));
+    false_match.push_back(
+        model_.fusion->match(model_.fusion->forward(fusion_input(&pictures, &false_captions))));
+  }
+  RetrievalVectors vectors{at::cat(image),
+                           at::cat(text),
+                           at::cat(fused),
+                           at::cat(true_match),
+                           at::cat(false_match),
+                           {},
+                           {}};
+  std::vector<std::int64_t> firsts;
+  for (std::size_t i = 0; i < validation_.size(); ++i)
+    firsts.push_back(static_cast<std::int64_t>(validation_.first[i]));
+  const at::Tensor first_texts = vectors.text.index_select(0, index_of(firsts));
+  vectors.true_cosine = (vectors.image * first_texts).sum(1);
+  vectors.false_cosine = (vectors.image * first_texts.roll(-1, 0)).sum(1);
+  return retrieval_metrics(vectors, validation_.first);
+}
+
+}  // namespace bifocal::training

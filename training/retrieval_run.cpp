@@ -1,0 +1,265 @@
+#include <c10/core/GradMode.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <numeric>
+#include <sstream>
+#include <utility>
+
+#include "bifocal/error.h"
+#include "core/files.h"
+#include "core/safetensors.h"
+#include "models/bundle.h"
+#include "models/fusion_model.h"
+#include "nn/weights.h"
+#include "text/bert_checkpoint.h"
+#include "training/data_sets.h"
+#include "training/retrieval.h"
+#include "training/run.h"
+#include "vision/efficientnet_checkpoint.h"
+
+namespace bifocal::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Encoders {
+  vision::EfficientNet vision{nullptr};
+  vision::Preprocess preprocess;
+  text::Bert text{nullptr};
+  std::unique_ptr<text::Tokenizer> tokenizer;
+};
+
+Encoders load_encoders(const TrainConfig& config) {
+  for (const auto& [key, value] : {std::pair{"vision", config.vision}, {"text", config.text}})
+    if (value.empty())
+      throw Error(ErrorCode::kInvalidArgument, std::string(key) + " is missing: --" + key +
+                                                   " names the directory of the encoder");
+  Encoders encoders;
+  encoders.vision = vision::load_efficientnet(config.vision);
+  encoders.preprocess =
+      config.preprocessor.empty()
+          ? models::read_preprocess(config.vision)
+          : vision::Preprocess::from_config(core::JsonConfig::read(config.preprocessor));
+  encoders.text = text::load_bert(config.text);
+  encoders.tokenizer = text::load_tokenizer(config.text);
+  return encoders;
+}
+
+// Records with an image that decodes and at least one text.
+PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, bool flipped,
+                          std::int64_t layers, std::int64_t max_tokens,
+                          const EncodingOptions& options) {
+  std::vector<std::size_t> whole;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (all[i].has_image() && !all[i].texts.empty()) whole.push_back(i);
+  const RecordSet records = all.subset(whole);
+  PairFeatures pairs;
+  pairs.images = encode_images(records, encoders.vision, encoders.preprocess, flipped, options);
+  std::vector<std::string> texts;
+  for (const std::size_t i : pairs.images.records) {
+    pairs.first.push_back(texts.size());
+    texts.insert(texts.end(), records[i].texts.begin(), records[i].texts.end());
+    pairs.ids.push_back(records[i].id);
+  }
+  pairs.first.push_back(texts.size());
+  pairs.captions =
+      encode_captions(texts, encoders.text, *encoders.tokenizer, layers, max_tokens, options);
+  return pairs;
+}
+
+fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& encoders,
+                                   const PairFeatures& pairs) {
+  nlohmann::json json = {{"hidden_size", config.hidden_size},
+                         {"embedding_size", config.embedding_size},
+                         {"num_hidden_layers", config.fusion_layers},
+                         {"num_attention_heads", config.attention_heads},
+                         {"intermediate_size", config.intermediate_size},
+                         {"vision_channels", encoders.vision->config().head_channels},
+                         {"text_hidden_size", encoders.text->config().hidden_size},
+                         {"grid_height", pairs.images.grid_height},
+                         {"grid_width", pairs.images.grid_width},
+                         {"norm", "pre"},
+                         {"skip", true},
+                         {"match_cosine", true},
+                         {"dropout", config.dropout},
+                         {"pooled_dropout", config.pooled_dropout}};
+  return fusion::FusionConfig::from_config(core::JsonConfig(std::move(json), "fusion layer"));
+}
+
+std::string number(double value, const char* format = "%.1f") {
+  char text[32];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+// The model card, from what was run.
+std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
+                 const PairFeatures& train, const PairFeatures& validation, std::size_t skipped,
+                 const Metrics& metrics, double core_hours) {
+  const auto value = [&metrics](const char* name) {
+    const auto found = metrics.find(name);
+    return found == metrics.end() ? std::string("-") : number(found->second);
+  };
+  const auto last = [](const std::string& path) {
+    const fs::path whole = fs::absolute(path).lexically_normal();
+    return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+  };
+  std::ostringstream text;
+  text << "---\nlicense: other\nlicense_name: that-of-the-training-data\nlibrary_name: bifocal\n"
+          "tags:\n- image-text-retrieval\n- feature-extraction\n---\n\n"
+       << "# " << (config.name.empty() ? last(config.out) : config.name) << "\n\n"
+       << "Vectors for images, texts and both together, in one space, and a match score; trained "
+          "with\n`bifocal train --preset retrieval`.\n\n"
+       << "## What it is made of\n\n"
+       << "- Vision: `" << last(config.vision) << "`, frozen.\n"
+       << "- Text: `" << last(config.text) << "`; its top " << config.text_layers
+       << " layers were trained along.\n"
+       << "- Fusion: " << fusion.num_hidden_layers << " encoder layers of size "
+       << fusion.hidden_size << ", vectors of " << fusion.embedding_size << " numbers.\n\n"
+       << "## Training\n\n"
+       << "| | images | captions |\n|---|---|---|\n"
+       << "| trained on `" << last(config.data) << "` | " << train.size() << " | "
+       << train.first.back() << " |\n"
+       << "| weights chosen by "
+       << (config.validation.empty() ? "a part of it" : "`" + last(config.validation) + "`")
+       << " | " << validation.size() << " | " << validation.first.back() << " |\n\n"
+       << skipped << " records were skipped. Stage 1: pooled heads on frozen features, "
+       << config.pooled_epochs << " epochs. Stage 2: fusion layer, heads and text layers, "
+       << config.epochs << " epochs of batches of " << config.batch_size << ". Seed " << config.seed
+       << ". It took " << number(core_hours, "%.2f")
+       << " core-hours. Every setting is in `training/config.json`, every step in "
+          "`training/*.jsonl`.\n\n"
+       << "## Quality\n\n"
+       << "On the validation set, by which the weights were chosen, so a little flattering:\n\n"
+       << "| recall at 1 / 5 / 10 | image to text | text to image | sum |\n|---|---|---|---|\n"
+       << "| | " << value("image_to_text_r1") << " / " << value("image_to_text_r5") << " / "
+       << value("image_to_text_r10") << " | " << value("text_to_image_r1") << " / "
+       << value("text_to_image_r5") << " / " << value("text_to_image_r10") << " | " << value("rsum")
+       << " |\n\n"
+       << "| task | this model | a simple rule on the same vectors |\n|---|---|---|\n"
+       << "| the other captions of an image, asked with image and caption together, R@1 | "
+       << value("fused_r1") << " | " << value("mean_r1") << " (mean of the two vectors) |\n"
+       << "| a true caption or that of another image, accuracy | " << value("match_accuracy")
+       << " | " << value("cosine_accuracy") << " (best threshold on the cosine) |\n\n"
+       << "## Licences\n\n"
+          "The weights are made from the training data and from both encoders: their licences "
+          "bind you. Data\nthat is offered for research alone gives weights for research alone.\n";
+  return text.str();
+}
+
+// How the layers that were tuned travel: under the encoder's own names, bfloat16.
+void write_text_delta(const fs::path& path, const fs::path& encoder, const UpperLayers& layers) {
+  std::vector<std::string> published;
+  const core::Safetensors weights = core::Safetensors::open(encoder / "model.safetensors");
+  for (const auto& [name, view] : weights.tensors()) published.push_back(name);
+  nn::write_state_dict(path, text::published_bert_weights(nn::state_dict_of(*layers), published),
+                       core::DType::kBF16);
+}
+
+double processor_hours() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC / 3600; }
+
+}  // namespace
+
+RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
+  const auto say = [&options](const std::string& line) {
+    if (options.say) options.say(line);
+  };
+  const fs::path run = run_directory(config);
+  const Encoders encoders = load_encoders(config);
+  const std::int64_t all_layers = encoders.text->config().num_hidden_layers;
+  const std::int64_t frozen = all_layers - std::min(config.text_layers, all_layers);
+  const DataSets data = open_data_sets(config, /*grouped=*/true);
+
+  const EncodingOptions encoding{config.cache.empty() ? run / "cache" : fs::path(config.cache),
+                                 thread_count(config), options.encoding, options.interrupted};
+  say("encoding " + std::to_string(data.train.size()) + " + " +
+      std::to_string(data.validation.size()) +
+      " records with the frozen towers, or finding them in " + encoding.cache.string());
+  const PairFeatures train = encode_pairs(data.train, encoders, /*flipped=*/true, frozen,
+                                          config.max_text_tokens, encoding);
+  const PairFeatures validation = encode_pairs(data.validation, encoders, /*flipped=*/false, frozen,
+                                               encoders.text->config().max_tokens, encoding);
+  const double encoding_hours = processor_hours();
+
+  const fusion::FusionConfig fusion = fusion_config(config, encoders, train);
+  RetrievalModel model{fusion::FusionTransformer(fusion), UpperLayers(encoders.text, frozen),
+                       encoders.text->config().pooling};
+  fusion::initialise(*model.fusion, static_cast<std::uint64_t>(config.seed));
+
+  RunReport report;
+  if (config.pooled_epochs > 0) {
+    LoopSettings settings = loop_settings(config, "pooled heads");
+    settings.epochs = config.pooled_epochs;
+    settings.batch_size = static_cast<std::size_t>(config.pooled_batch_size);
+    settings.average_decay = config.pooled_average_decay;
+    settings.bf16 = false;
+    settings.accumulation = 1;
+    settings.metric = "rsum";
+    PooledHeads heads(model, train, validation, config.pooled_learning_rate,
+                      config.pooled_weight_decay);
+    const TrainingResult result = training::train(
+        heads, settings,
+        {run / "pooled-heads", options.resume, options.observers, options.interrupted});
+    report.core_hours += result.core_seconds / 3600;
+    report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
+    if (report.interrupted) return report;
+    say("pooled heads alone: rsum " + number(result.metrics.at("rsum")));
+  }
+
+  FusionRetrieval::Options stage;
+  stage.learning_rate = config.learning_rate;
+  stage.heads_learning_rate = config.heads_learning_rate;
+  stage.gains_learning_rate = config.gains_learning_rate;
+  stage.text_learning_rate = config.text_learning_rate;
+  stage.text_layer_decay = config.text_layer_decay;
+  stage.weight_decay = config.weight_decay;
+  stage.visual_tokens = config.visual_tokens;
+  stage.match_pairs = config.match_pairs;
+  stage.weights = {config.caption_weight, config.fused_weight, config.match_weight,
+                   config.ranking_weight};
+  LoopSettings settings = loop_settings(config, "fusion");
+  settings.metric = "rsum";
+  FusionRetrieval retrieval(model, train, validation, stage);
+  retrieval.calibrate_match();
+  const TrainingResult result =
+      training::train(retrieval, settings,
+                      {run / "fusion", options.resume, options.observers, options.interrupted});
+  report.core_hours += result.core_seconds / 3600 + encoding_hours;
+  report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
+  report.metrics = result.metrics;
+  if (report.interrupted) return report;
+
+  const fs::path made = run / "result";
+  fs::create_directories(made);
+  nlohmann::json fusion_json = fusion.to_json();
+  fusion_json.erase("label_sets");
+  core::write_file_atomically(made / "config.json", fusion_json.dump(2) + "\n");
+  nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*model.fusion),
+                       core::DType::kBF16);
+  if (frozen < all_layers)
+    write_text_delta(made / "text_delta.safetensors", config.text, model.text);
+  core::write_file_atomically(made / "README.md",
+                              card(config, fusion, train, validation,
+                                   train.images.skipped.size() + data.train.skipped().size(),
+                                   result.metrics, report.core_hours));
+  models::BundleParts parts;
+  parts.name = config.name.empty() ? fs::path(config.out).filename().string() : config.name;
+  parts.licence = "that-of-the-training-data";
+  parts.vision = config.vision;
+  if (!config.preprocessor.empty()) parts.preprocessor = config.preprocessor;
+  parts.text = config.text;
+  if (frozen < all_layers) parts.text_delta = made / "text_delta.safetensors";
+  parts.fusion = fusion;
+  parts.fusion_weights = made / "model.safetensors";
+  parts.card = made / "README.md";
+  parts.records["training/config.json"] = run / "config.json";
+  if (config.pooled_epochs > 0)
+    parts.records["training/pooled-heads.jsonl"] = run / "pooled-heads" / "metrics.jsonl";
+  parts.records["training/fusion.jsonl"] = run / "fusion" / "metrics.jsonl";
+  models::write_bundle(parts, config.out, options.replace);
+  return report;
+}
+
+}  // namespace bifocal::training

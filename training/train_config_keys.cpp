@@ -1,0 +1,239 @@
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+#include <utility>
+
+#include "bifocal/error.h"
+#include "training/train_config.h"
+
+namespace bifocal::training {
+namespace {
+
+using C = TrainConfig;
+using Json = nlohmann::json;
+
+[[noreturn]] void refuse(const Json& value, const std::string& takes) {
+  throw Error(ErrorCode::kInvalidArgument, "is " + value.dump() + "; it takes " + takes);
+}
+
+std::string text_of(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+template <typename T>
+TrainConfigKey key(const char* name, const char* group, T C::*field, Json schema,
+                   const char* meaning) {
+  TrainConfigKey row{name, group, meaning, std::move(schema), {}, {}};
+  row.get = [field](const C& config) { return Json(config.*field); };
+  return row;
+}
+
+TrainConfigKey whole(const char* name, const char* group, std::int64_t C::*field, std::int64_t low,
+                     std::int64_t high, const char* meaning) {
+  TrainConfigKey row =
+      key(name, group, field, {{"type", "integer"}, {"minimum", low}, {"maximum", high}}, meaning);
+  row.set = [=, takes = row.takes()](C& config, const Json& value) {
+    if (!value.is_number_integer() || value < low || value > high) refuse(value, takes);
+    config.*field = value.get<std::int64_t>();
+  };
+  return row;
+}
+
+TrainConfigKey number(const char* name, const char* group, double C::*field, double low,
+                      double high, const char* meaning) {
+  TrainConfigKey row =
+      key(name, group, field, {{"type", "number"}, {"minimum", low}, {"maximum", high}}, meaning);
+  row.set = [=, takes = row.takes()](C& config, const Json& value) {
+    if (!value.is_number() || !(value >= low && value <= high)) refuse(value, takes);
+    config.*field = value.get<double>();
+  };
+  return row;
+}
+
+TrainConfigKey text(const char* name, const char* group, std::string C::*field,
+                    const char* meaning) {
+  TrainConfigKey row = key(name, group, field, {{"type", "string"}}, meaning);
+  row.set = [=, takes = row.takes()](C& config, const Json& value) {
+    if (!value.is_string()) refuse(value, takes);
+    config.*field = value.get<std::string>();
+  };
+  return row;
+}
+
+TrainConfigKey word(const char* name, const char* group, std::string C::*field,
+                    const std::vector<std::string>& words, const char* meaning) {
+  TrainConfigKey row = key(name, group, field, {{"type", "string"}, {"enum", words}}, meaning);
+  row.set = [=, takes = row.takes()](C& config, const Json& value) {
+    if (!value.is_string() || std::find(words.begin(), words.end(), value) == words.end())
+      refuse(value, takes);
+    config.*field = value.get<std::string>();
+  };
+  return row;
+}
+
+[[maybe_unused]] TrainConfigKey yes_or_no(const char* name, const char* group, bool C::*field,
+                                          const char* meaning) {
+  TrainConfigKey row = key(name, group, field, {{"type", "boolean"}}, meaning);
+  row.set = [=, takes = row.takes()](C& config, const Json& value) {
+    if (!value.is_boolean()) refuse(value, takes);
+    config.*field = value.get<bool>();
+  };
+  return row;
+}
+
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  for (const TrainPreset& preset : train_presets()) names.emplace_back(preset.name);
+  return names;
+}
+
+std::vector<TrainConfigKey> make_keys() {
+  constexpr std::int64_t kMany = 1'000'000'000;
+  constexpr std::int64_t kSize = 65536;
+  return {
+      word("preset", "What", &C::preset, preset_names(),
+           "What is trained, and the defaults for it"),
+
+      text("data", "Data", &C::data, "What to train on: JSONL, CSV, a tar or a directory"),
+      text("validation", "Data", &C::validation,
+           "What to choose the best weights by, likewise; empty: a part of `data`"),
+      number("validation_share", "Data", &C::validation_share, 0, 0.9,
+             "Where there is no validation set: the share of `data` that becomes one"),
+      text("images", "Data", &C::images,
+           "Where the images of a table are: a tar or a directory; empty: beside it"),
+
+      text("vision", "Model", &C::vision,
+           "Vision encoder: a directory with config.json and model.safetensors"),
+      text("text", "Model", &C::text, "Text encoder: likewise, with the tokenizer's files"),
+      text("preprocessor", "Model", &C::preprocessor,
+           "A preprocessor_config.json in place of the vision encoder's own"),
+
+      text("out", "Output", &C::out, "The bundle to make"),
+      text("name", "Output", &C::name, "Its name; empty: that of the directory"),
+      text("run", "Output", &C::run,
+           "Checkpoints, metrics and log of the run; empty: OUT.training"),
+      text("cache", "Output", &C::cache,
+           "What frozen encoders gave, to be used again; empty: RUN/cache"),
+
+      whole("seed", "Run", &C::seed, 0, std::int64_t{1} << 53,
+            "What every random number is drawn from"),
+      whole("threads", "Run", &C::threads, 0, 1024, "Threads to train with; 0: one a core"),
+      word("bf16", "Run", &C::bf16, {"auto", "on", "off"},
+           "Matrix products in bfloat16, weights in float32; auto: where that is faster here"),
+      whole("checkpoint_every", "Run", &C::checkpoint_every, 0, kMany,
+            "Steps between checkpoints; 0: at the end and on Ctrl-C alone"),
+      whole("log_every", "Run", &C::log_every, 1, kMany, "Steps between lines of metrics.jsonl"),
+
+      whole("epochs", "Optimiser", &C::epochs, 1, 100'000, "Passes over the data"),
+      whole("batch_size", "Optimiser", &C::batch_size, 1, 1'000'000, "Samples of one forward pass"),
+      whole("accumulation", "Optimiser", &C::accumulation, 1, 10'000,
+            "Forward passes whose gradients make one step"),
+      number("learning_rate", "Optimiser", &C::learning_rate, 0, 10,
+             "Peak rate of what starts afresh: fusion layer, new heads"),
+      number("weight_decay", "Optimiser", &C::weight_decay, 0, 10,
+             "AdamW's, of matrices and filters; norms, biases and vectors have none"),
+      number("beta1", "Optimiser", &C::beta1, 0, 0.9999, "AdamW's decay of the first moment"),
+      number("beta2", "Optimiser", &C::beta2, 0, 0.999999, "AdamW's decay of the second moment"),
+      number("warm_up", "Optimiser", &C::warm_up, 0, 1, "Share of the steps in which rates rise"),
+      number("final_rate", "Optimiser", &C::final_rate, 0, 1,
+             "Where the cosine ends, as a share of the peak"),
+      number("clip_norm", "Optimiser", &C::clip_norm, 0, 1e6,
+             "Largest global norm of a gradient; 0: no clipping"),
+      number("average_decay", "Optimiser", &C::average_decay, 0, 0.99999,
+             "Of the moving average of weights, which is what is kept; 0: none"),
+      number("dropout", "Optimiser", &C::dropout, 0, 0.95,
+             "Share of activations dropped in new layers"),
+      whole("evaluate_every", "Optimiser", &C::evaluate_every, 1, kMany,
+            "Epochs between looks at the validation set"),
+      whole("patience", "Optimiser", &C::patience, 0, kMany,
+            "Looks without gain before stopping; 0: never"),
+      number("divergence_factor", "Optimiser", &C::divergence_factor, 0, 1e9,
+             "Stop where the smoothed loss is so many times its least; 0: never"),
+
+      whole("pooled_epochs", "Retrieval, stage 1", &C::pooled_epochs, 0, 100'000,
+            "Passes that train the pooled heads alone, on what the frozen encoders gave"),
+      whole("pooled_batch_size", "Retrieval, stage 1", &C::pooled_batch_size, 2, 1'000'000,
+            "Pairs of a batch, each the others' negative"),
+      number("pooled_learning_rate", "Retrieval, stage 1", &C::pooled_learning_rate, 0, 10,
+             "Peak rate"),
+      number("pooled_weight_decay", "Retrieval, stage 1", &C::pooled_weight_decay, 0, 10,
+             "As weight_decay"),
+      number("pooled_average_decay", "Retrieval, stage 1", &C::pooled_average_decay, 0, 0.99999,
+             "As average_decay"),
+      number("pooled_dropout", "Retrieval, stage 1", &C::pooled_dropout, 0, 0.95,
+             "Dropout of the pooled heads, in both stages"),
+
+      number("heads_learning_rate", "Retrieval, stage 2", &C::heads_learning_rate, 0, 10,
+             "Peak rate of the pooled heads"),
+      number("gains_learning_rate", "Retrieval, stage 2", &C::gains_learning_rate, 0, 10,
+             "Peak rate of single numbers: gains, mixing weights, scales"),
+      whole("text_layers", "Retrieval, stage 2", &C::text_layers, 0, 256,
+            "Top layers of the text encoder that are trained along"),
+      number("text_learning_rate", "Retrieval, stage 2", &C::text_learning_rate, 0, 10,
+             "Peak rate of the topmost of them"),
+      number("text_layer_decay", "Retrieval, stage 2", &C::text_layer_decay, 0, 1,
+             "What each layer below has of the rate above"),
+      whole("max_text_tokens", "Retrieval, stage 2", &C::max_text_tokens, 4, 512,
+            "Tokens of a caption in training, special ones included"),
+      whole("visual_tokens", "Retrieval, stage 2", &C::visual_tokens, 1, 100'000,
+            "Visual tokens kept in training, drawn anew each time; more than there are: all"),
+      number("caption_weight", "Retrieval, stage 2", &C::caption_weight, 0, 100,
+             "Of the loss between two captions of one image"),
+      number("fused_weight", "Retrieval, stage 2", &C::fused_weight, 0, 100,
+             "Of the loss of image and caption together against the other caption; half of it "
+             "against the image"),
+      number("match_weight", "Retrieval, stage 2", &C::match_weight, 0, 100,
+             "Of the loss of the match head"),
+      number("ranking_weight", "Retrieval, stage 2", &C::ranking_weight, 0, 100,
+             "Within that, of the true pair above its false ones"),
+      whole("match_pairs", "Retrieval, stage 2", &C::match_pairs, 1, 1'000'000,
+            "True pairs of a batch that the match head sees"),
+
+      whole("hidden_size", "Fusion layer", &C::hidden_size, 1, kSize, "Its size d"),
+      whole("embedding_size", "Fusion layer", &C::embedding_size, 1, kSize,
+            "Numbers of a vector, e"),
+      whole("fusion_layers", "Fusion layer", &C::fusion_layers, 1, 256, "Encoder layers"),
+      whole("attention_heads", "Fusion layer", &C::attention_heads, 1, kSize, "Attention heads"),
+      whole("intermediate_size", "Fusion layer", &C::intermediate_size, 1, 8 * kSize,
+            "Size of the MLPs"),
+  };
+}
+
+}  // namespace
+
+std::string TrainConfigKey::flag() const {
+  std::string written = name;
+  std::replace(written.begin(), written.end(), '_', '-');
+  return written;
+}
+
+std::string TrainConfigKey::takes() const {
+  if (const auto words = schema.find("enum"); words != schema.end()) {
+    std::string list;
+    for (const Json& choice : *words)
+      list += (list.empty() ? "" : ", ") + choice.get<std::string>();
+    return list;
+  }
+  if (schema.contains("minimum"))
+    return text_of(schema.at("minimum").get<double>()) + " to " +
+           text_of(schema.at("maximum").get<double>());
+  if (schema.at("type") == "boolean") return "true, false";
+  return schema.at("type") == "array" ? "a list" : "text";
+}
+
+nlohmann::json TrainConfigKey::parse(const std::vector<std::string>& words) const {
+  if (schema.at("type") == "array") return words;
+  if (words.size() != 1) throw Error(ErrorCode::kInvalidArgument, "takes one value");
+  if (schema.at("type") == "string") return words.front();
+  Json value = Json::parse(words.front(), nullptr, /*allow_exceptions=*/false);
+  return value.is_discarded() ? Json(words.front()) : value;
+}
+
+std::span<const TrainConfigKey> train_config_keys() {
+  static const std::vector<TrainConfigKey> keys = make_keys();
+  return keys;
+}
+
+}  // namespace bifocal::training

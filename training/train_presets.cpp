@@ -1,0 +1,23 @@
+#include "training/train_config.h"
+
+namespace bifocal::training {
+
+std::span<const TrainPreset> train_presets() {
+  static const std::vector<TrainPreset> presets = {
+      {"retrieval",
+       "Image-text pairs: vectors that find one another, and a match score",
+       {{"epochs", 8},
+        {"batch_size", 384},
+        {"learning_rate", 1e-3},
+        {"weight_decay", 0.1},
+        {"beta2", 0.98},
+        {"clip_norm", 2.0},
+        {"average_decay", 0.98}}},
+      {"classify", "Classes from images, texts or both", nlohmann::json::object()},
+      {"finetune-image", "Classes from images, the encoder trained along",
+       nlohmann::json::object()},
+  };
+  return presets;
+}
+
+}  // namespace bifocal::training
