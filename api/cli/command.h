@@ -18,6 +18,7 @@ Command add_match(CLI::App& root);
 Command add_tokenize(CLI::App& root);
 Command add_inspect(CLI::App& root);
 Command add_bundle(CLI::App& root);
+Command add_evaluate(CLI::App& root);
 Command add_serve(CLI::App& root);
 Command add_train(CLI::App& root);
 Command add_completion(CLI::App& root);

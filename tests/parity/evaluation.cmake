@@ -1,0 +1,1 @@
+bifocal_probe(evaluation LINKS bifocal_training)
