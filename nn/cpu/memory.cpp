@@ -36,6 +36,7 @@ std::ptrdiff_t row_stride(std::int64_t size, std::size_t element_bytes) noexcept
 }
 
 Scratch::Scratch(std::size_t bytes) {
+  bytes = rounded(bytes);
   if (pieces.size() == depth) pieces.emplace_back();
   Piece& piece = pieces[depth];
   if (piece.size < bytes) {
