@@ -18,6 +18,7 @@
 #include "core/json_config.h"
 #include "nn/pooling.h"
 #include "shared_data.h"
+#include "temporary_directory.h"
 
 namespace bifocal::text {
 namespace {
@@ -176,15 +177,14 @@ TEST(BertConfig, WhatIsNotSupportedSaysSo) {
 class ModelDirectory : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = std::filesystem::path(::testing::TempDir()) / "bifocal_bert_directory";
     std::filesystem::create_directories(directory_ / "1_Pooling");
     write("config.json", tiny_json());
   }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
   void write(const std::string& name, const nlohmann::json& json) const {
     std::ofstream(directory_ / name) << json.dump();
   }
-  std::filesystem::path directory_;
+  const testing::TemporaryDirectory temporary_;  // its own: tests run side by side
+  const std::filesystem::path& directory_ = temporary_.path();
 };
 
 TEST_F(ModelDirectory, PoolingAndLengthAreReadWhereTheyAre) {

@@ -24,7 +24,7 @@ class LineFit : public training::Trainable {
   }
 
   std::vector<training::ParameterGroup> parameter_groups() override {
-    return {{"weight", {{"weight", weight_}}, 0.05, 0.01}, {"bias", {{"bias", bias_}}, 0.02, 0.01}};
+    return {{"weight", {{"weight", weight_}}, 0.05, 0.01}, {"bias", {{"bias", bias_}}, 0.1, 0.01}};
   }
   nn::StateDict state() override { return {{"weight", weight_}, {"bias", bias_}, {"seen", seen_}}; }
   void set_training(bool training) override { training_ = training; }

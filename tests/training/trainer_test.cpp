@@ -66,11 +66,12 @@ TEST(Trainer, FitsALineAndKeepsTheBestWeights) {
   const TemporaryDirectory directory;
   LineFit fit;
   LoopSettings longer = settings();
-  longer.epochs = 100;
+  longer.epochs = 200;
   longer.clip_norm = 0;
+  longer.divergence_factor = 0;  // a point that is dropped costs much of so small a loss
   const TrainingResult result = train(fit, longer, {directory.path(), false, {}, {}});
   EXPECT_EQ(result.ended, TrainingResult::Ended::kCompleted);
-  EXPECT_EQ(result.steps, 500);
+  EXPECT_EQ(result.steps, 1000);
   EXPECT_LT(result.metrics.at("slope_error"), 0.2);
   EXPECT_DOUBLE_EQ(fit.evaluate().at("slope_error"), result.metrics.at("slope_error"));
 }
