@@ -50,7 +50,7 @@ def test_bash_offers_commands_options_and_values(bash_script: Path) -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_bash_offers_every_option_that_the_help_has(run: Run, bash_script: Path, command: str) -> None:
-    listed = set(re.findall(r"^  (?:-h,)?(--[a-z-]+)", run(command, "--help").stdout, re.MULTILINE))
+    listed = set(re.findall(r"^  (?:-h,)?(--[a-z0-9-]+)", run(command, "--help").stdout, re.MULTILINE))
     assert "--help" in listed
     assert listed <= complete(bash_script, "bifocal", command, "--")
 
