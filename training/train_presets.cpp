@@ -13,9 +13,6 @@ std::span<const TrainPreset> train_presets() {
         {"beta2", 0.98},
         {"clip_norm", 2.0},
         {"average_decay", 0.98}}},
-      {"classify", "Classes from images, texts or both", nlohmann::json::object()},
-      {"finetune-image", "Classes from images, the encoder trained along",
-       nlohmann::json::object()},
   };
   return presets;
 }
