@@ -160,7 +160,8 @@ void adjust_contrast(Image& image, float factor) {
   if (image.pixels.empty()) return;
   std::int64_t sum = 0;
   for (std::size_t i = 0; i < image.pixels.size(); i += 3) sum += luma(&image.pixels[i]);
-  const double mean = static_cast<double>(sum) / static_cast<double>(image.pixels.size() / 3);
+  const std::size_t count = image.pixels.size() / 3;
+  const double mean = static_cast<double>(sum) / static_cast<double>(count);
   blend_with_grey(image, static_cast<int>(mean + 0.5), factor);
 }
 

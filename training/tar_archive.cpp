@@ -205,7 +205,7 @@ std::optional<TarArchive::Member> TarArchive::next_member(std::uint64_t& offset)
       if (!parsed) return damaged("is damaged");
       pax = *std::move(parsed);
     } else if (type != 'g') {  // global headers hold nothing that changes where bytes are
-      (type == 'L' ? long_name : long_link) = text.c_str();
+      (type == 'L' ? long_name : long_link) = text.substr(0, text.find('\0'));
     }
     offset = std::min(size_, data + padded);
   }

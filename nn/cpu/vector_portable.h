@@ -54,7 +54,8 @@ BIFOCAL_INLINE Vector round(Vector x) {
 BIFOCAL_INLINE Vector scale(Vector x, Vector n) {
   const Vector bounded = min(fill(252), max(fill(-252), n));
   // NaN has no integer; x is NaN then too.
-  const Integers whole = __builtin_convertvector(bounded == bounded ? bounded : fill(0), Integers);
+  const auto is_number = bounded == bounded;  // NOLINT(misc-redundant-expression): NaN is not
+  const Integers whole = __builtin_convertvector(is_number ? bounded : fill(0), Integers);
   const Integers half = whole >> 1;
   const auto power = [](Integers k) { return (Vector)((k + 127) << 23); };
   return x * power(half) * power(whole - half);

@@ -42,7 +42,7 @@ WorkItem read_content(const nlohmann::json& content, const std::string& where,
     throw Error(ErrorCode::kInvalidArgument, where + " is not a list of parts, or is empty");
   for (std::size_t i = 0; i < content.size(); ++i) {
     const JsonObject part(content[i], where + "[" + std::to_string(i) + "]");
-    const std::string type = part.string("type");
+    const std::string& type = part.string("type");
     if (type == "text") {
       part.refuse_unknown({"type", "text"});
       add_text(part.string("text"), item);

@@ -163,7 +163,7 @@ Work read_rerank(const Request& request, const Context& context) {
   const JsonObject body(json);
   body.refuse_unknown(
       {"query", "texts", "truncate", "truncation_direction", "raw_scores", "return_text"});
-  const std::string query = body.string("query");
+  const std::string& query = body.string("query");
   RerankForm form;
   form.raw_scores = body.optional_boolean("raw_scores").value_or(false);
   form.return_text = body.optional_boolean("return_text").value_or(false);
