@@ -2,8 +2,8 @@
 
 #include <sys/socket.h>
 #include <boost/asio/bind_executor.hpp>
-#include <boost/asio/dispatch.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -53,11 +53,11 @@ template <typename Stream>
 class Connection {
  public:
   Connection(Stream stream, std::shared_ptr<Service> service,
-             std::shared_ptr<OpenConnections> connections)
+             std::unique_ptr<OpenConnections::Place> place)
       : stream_(std::move(stream)),
         timer_(stream_.get_executor()),
         service_(std::move(service)),
-        connections_(std::move(connections)) {
+        place_(std::move(place)) {
     timer_.expires_at(Clock::time_point::max());
     error_code ignored;
     const auto end = socket().remote_endpoint(ignored);
@@ -68,13 +68,16 @@ class Connection {
 
   awaitable<void> run() {
     service_->metrics().connection_opened();
-    const auto place = connections_->add({[this, executor = stream_.get_executor(),
-                                           alive = std::weak_ptr<int>(alive_)](bool only_idle) {
-      asio::dispatch(executor, [this, alive, only_idle] {
+    place_->close_by([this, executor = stream_.get_executor(),
+                      alive = std::weak_ptr<int>(alive_)](bool only_idle) {
+      asio::post(executor, [this, alive, only_idle] {
         error_code ignored;
-        if (alive.lock() && (idle_ || !only_idle)) socket().close(ignored);
+        if (!alive.lock()) return;
+        // Its wait ends, and wait_for_request() looks whether a request had come.
+        if (only_idle && idle_) socket().cancel(ignored);
+        if (!only_idle) socket().close(ignored);
       });
-    }});
+    });
     try {
       if (co_await shake_hands())
         while (co_await serve_one()) {
@@ -84,7 +87,6 @@ class Connection {
       service_->log().write(Log::Level::kError, "connection_failed",
                             {{"detail", std::string(unexpected.what())}});
     }
-    connections_->remove(place);
     service_->metrics().connection_closed();
   }
 
@@ -174,14 +176,22 @@ class Connection {
   awaitable<bool> wait_for_request() {
     if (buffer_.size() > 0) co_return true;  // pipelined
     error_code error;
+    if (is_over()) co_return false;
     idle_ = true;
-    if (service_->draining()) co_return false;
     end_within(settings().idle_timeout);
-    // Reading, and not waiting for readiness: TLS may hold bytes that the socket no longer has.
-    const std::size_t count = co_await stream_.async_read_some(buffer_.prepare(4096), into(error));
-    buffer_.commit(count);
+    do {
+      // Reading, and not waiting for readiness: TLS may hold bytes that the socket no longer has.
+      const std::size_t count =
+          co_await stream_.async_read_some(buffer_.prepare(4096), into(error));
+      buffer_.commit(count);
+    } while (error == asio::error::operation_aborted && service_->draining() && !is_over());
     idle_ = false;
     co_return !error;
+  }
+  // A server that stops still answers the request that had reached it.
+  bool is_over() {
+    error_code error;
+    return service_->draining() && (socket().available(error) == 0 || error);
   }
 
   Request head_of(const Parser& parser) const {
@@ -454,7 +464,7 @@ class Connection {
   asio::steady_timer timer_;
   Clock::time_point due_ = Clock::time_point::max();
   std::shared_ptr<Service> service_;
-  std::shared_ptr<OpenConnections> connections_;
+  std::unique_ptr<OpenConnections::Place> place_;
   beast::flat_buffer buffer_;
   boost::optional<std::uint64_t> left_;  // bytes of the body still to come; nothing: unknown
   std::string peer_;
@@ -467,33 +477,37 @@ class Connection {
 
 }  // namespace
 
-OpenConnections::Place OpenConnections::add(Entry entry) {
-  const std::lock_guard lock(mutex_);
-  return entries_.insert(entries_.end(), std::move(entry));
+OpenConnections::Place::Place(std::shared_ptr<OpenConnections> all) : all_(std::move(all)) {
+  const std::lock_guard lock(all_->mutex_);
+  at_ = all_->closes_.emplace(all_->closes_.end());
 }
-void OpenConnections::remove(Place place) {
-  const std::lock_guard lock(mutex_);
-  entries_.erase(place);
+OpenConnections::Place::~Place() {
+  const std::lock_guard lock(all_->mutex_);
+  all_->closes_.erase(at_);
+}
+void OpenConnections::Place::close_by(Close close) {
+  const std::lock_guard lock(all_->mutex_);
+  *at_ = std::move(close);
 }
 std::size_t OpenConnections::count() const {
   const std::lock_guard lock(mutex_);
-  return entries_.size();
+  return closes_.size();
 }
 void OpenConnections::close_all(bool only_idle) {
   const std::lock_guard lock(mutex_);
-  for (const Entry& entry : entries_) entry.close(only_idle);
+  for (const Close& close : closes_)
+    if (close) close(only_idle);
 }
 
 awaitable<void> serve_connection(tcp::socket socket, std::shared_ptr<asio::ssl::context> tls,
                                  std::shared_ptr<Service> service,
-                                 std::shared_ptr<OpenConnections> connections) {
+                                 std::unique_ptr<OpenConnections::Place> place) {
   if (tls) {
     Connection<Secure> connection(Secure(std::move(socket), *tls), std::move(service),
-                                  std::move(connections));
+                                  std::move(place));
     co_await connection.run();
   } else {
-    Connection<Plain> connection(Plain(std::move(socket)), std::move(service),
-                                 std::move(connections));
+    Connection<Plain> connection(Plain(std::move(socket)), std::move(service), std::move(place));
     co_await connection.run();
   }
 }

@@ -15,20 +15,29 @@ namespace bifocal::http {
 // The connections that are open, so that those with nothing in hand can be closed when the server
 // stops, and all of them when its patience ends. Thread-safe.
 class OpenConnections {
- public:
-  struct Entry {
-    std::function<void(bool only_idle)> close;  // any thread may call it
-  };
-  using Place = std::list<Entry>::iterator;
+  using Close = std::function<void(bool only_idle)>;  // any thread may call it
 
-  Place add(Entry entry);
-  void remove(Place place);
+ public:
+  // Counts as one connection while it lives.
+  class Place {
+   public:
+    explicit Place(std::shared_ptr<OpenConnections> all);
+    ~Place();
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    void close_by(Close close);
+
+   private:
+    std::shared_ptr<OpenConnections> all_;
+    std::list<Close>::iterator at_;
+  };
+
   std::size_t count() const;
   void close_all(bool only_idle);
 
  private:
   mutable std::mutex mutex_;
-  std::list<Entry> entries_;
+  std::list<Close> closes_;  // empty before a connection began
 };
 
 // Serves one connection until either side closes it: HTTP/1.1 (RFC 9112) with keep-alive,
@@ -37,6 +46,6 @@ class OpenConnections {
 boost::asio::awaitable<void> serve_connection(boost::asio::ip::tcp::socket socket,
                                               std::shared_ptr<boost::asio::ssl::context> tls,
                                               std::shared_ptr<Service> service,
-                                              std::shared_ptr<OpenConnections> connections);
+                                              std::unique_ptr<OpenConnections::Place> place);
 
 }  // namespace bifocal::http

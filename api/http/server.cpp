@@ -109,16 +109,33 @@ class Server {
         co_await pause.async_wait(into(error));
         continue;
       }
-      if (connections_->count() >= settings_.max_connections) {
-        log_.write(Log::Level::kWarning, "connection_refused", {});
-        socket.close(error);
-        continue;
-      }
-      socket.set_option(tcp::no_delay(true), error);
-      const auto executor = socket.get_executor();
-      asio::co_spawn(executor,
-                     serve_connection(std::move(socket), tls_.load(), service_, connections_),
-                     asio::detached);
+      begin(std::move(socket));
+    }
+  }
+
+  void begin(tcp::socket socket) {
+    error_code error;
+    if (connections_->count() >= settings_.max_connections) {
+      log_.write(Log::Level::kWarning, "connection_refused", {});
+      socket.close(error);
+      return;
+    }
+    socket.set_option(tcp::no_delay(true), error);
+    const auto executor = socket.get_executor();
+    asio::co_spawn(executor,
+                   serve_connection(std::move(socket), tls_.load(), service_,
+                                    std::make_unique<OpenConnections::Place>(connections_)),
+                   asio::detached);
+  }
+
+  // Closing an acceptor resets what waits to be accepted, and with it the requests sent by then.
+  void accept_who_is_waiting() {
+    error_code error;
+    acceptor_.non_blocking(true, error);
+    while (!error) {
+      tcp::socket socket(asio::make_strand(io_));
+      acceptor_.accept(socket, error);
+      if (!error) begin(std::move(socket));
     }
   }
 
@@ -156,6 +173,7 @@ class Server {
   awaitable<void> stop() {
     error_code error;
     service_->begin_draining();
+    accept_who_is_waiting();
     acceptor_.close(error);
     const auto until = std::chrono::steady_clock::now() + settings_.shutdown_grace;
     while (connections_->count() > 0 && std::chrono::steady_clock::now() < until) {
