@@ -30,14 +30,6 @@ std::optional<std::string> from_environment(const std::string& name) {
   return value;
 }
 
-// oneDNN, and ATen's glue to it (ideep), each keep what they have built for every shape that they
-// have seen, 1,024 of them unless told. A server sees batches of every size, and would come to hold
-// a gigabyte of it; with these it serves as many a second (docs/serving.md, memory).
-void limit_primitive_caches() {
-  ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", 0);
-  ::setenv("LRU_CACHE_CAPACITY", "16", 0);
-}
-
 int run_serve(const ServeOptions& options) {
   if (options.table) {
     print(http::settings_markdown());
@@ -51,7 +43,6 @@ int run_serve(const ServeOptions& options) {
   }
   http::Settings settings = http::read_settings(options.values, options.file, from_environment);
   if (settings.model.empty()) settings.model = find_default_bundle().string();
-  limit_primitive_caches();
   if (options.check) {
     http::check_serving(settings);
     print("All is well: " + settings.model + " loads and answers.\n");
