@@ -58,10 +58,10 @@ struct Drawn {
   std::vector<Random> randoms;  // of each sample, to draw on from
 };
 
-Drawn draw(const PairFeatures& pairs, const Batch& batch) {
+Drawn draw(const PairFeatures& pairs, const Batch& batch, const std::vector<std::size_t>& samples) {
   Drawn drawn;
   const auto views = static_cast<std::size_t>(pairs.images.pooled.size(1));
-  for (const std::size_t sample : batch.samples) {
+  for (const std::size_t sample : samples) {
     Random random = batch.random_of(sample);
     const auto [one, two] = draw_captions(pairs, sample, random);
     drawn.images.push_back(static_cast<std::int64_t>(sample));
@@ -111,14 +111,14 @@ nn::StateDict PooledHeads::state() {
 void PooledHeads::set_training(bool training) { model_.fusion->train(training); }
 
 Loss PooledHeads::loss(const Batch& batch) {
-  const Drawn drawn = draw(train_, batch);
+  const Drawn drawn = draw(train_, batch, batch.own_samples());
   const at::Tensor scale = model_.fusion->logit_scale().exp();
   const at::Tensor image = model_.fusion->own_image_vector(pooled_images(train_, drawn));
   at::Tensor total;
   for (const auto& rows : {drawn.first, drawn.second}) {
     const at::Tensor text =
         model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(rows)));
-    const at::Tensor loss = 0.5 * info_nce(image, text, scale);
+    const at::Tensor loss = 0.5 * info_nce(image, text, scale, *batch.group);
     total = total.defined() ? total + loss : loss;
   }
   return {total, {{"pairs", total.item<double>()}}};
@@ -215,10 +215,11 @@ void FusionRetrieval::set_training(bool training) {
 }
 
 CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
-                                        const std::vector<std::int64_t>& rows) const {
+                                        const std::vector<std::int64_t>& rows,
+                                        std::int64_t padded) const {
   const at::Tensor index = index_of(rows);
   const at::Tensor lengths = pairs.captions.lengths.index_select(0, index);  // [B]
-  const std::int64_t longest = lengths.max().item<std::int64_t>();
+  const std::int64_t longest = std::max(padded, lengths.max().item<std::int64_t>());
   CaptionStates states;
   states.valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [B, L]
   // The layers see captions of like length together: half of a batch's padding is not computed.
@@ -238,9 +239,9 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
   return states;
 }
 
-// Some cells of each image's map, drawn anew each time.
+// Of the whole batch, some cells of each image's map, drawn anew each time.
 ImageStates FusionRetrieval::draw_images(const Batch& batch) const {
-  Drawn drawn = draw(train_, batch);
+  Drawn drawn = draw(train_, batch, batch.samples);
   const ImageFeatures& images = train_.images;
   const std::int64_t all = images.tokens.size(2);
   const std::int64_t kept = std::min(options_.visual_tokens, all);
@@ -263,15 +264,21 @@ ImageStates FusionRetrieval::draw_images(const Batch& batch) const {
 }
 
 Loss FusionRetrieval::loss(const Batch& batch) {
-  const Drawn drawn = draw(train_, batch);
+  const Drawn own = draw(train_, batch, batch.own_samples());
   const ImageStates images = draw_images(batch);
-  const CaptionStates first = captions(train_, drawn.first);
-  const CaptionStates second = captions(train_, drawn.second);
+  const std::int64_t longest =
+      train_.captions.lengths.index_select(0, index_of(draw(train_, batch, batch.samples).first))
+          .max()
+          .item<std::int64_t>();
+  const CaptionStates first = captions(train_, own.first, longest);
+  const CaptionStates second = captions(train_, own.second);
   const double scale = std::exp(model_.fusion->logit_scale().item<double>());
   return retrieval_loss(
-      *model_.fusion, images, first, second, options_.weights, [&](const at::Tensor& cosines) {
+      *model_.fusion, images, first, second, options_.weights,
+      [&](const at::Tensor& cosines) {
         return draw_false_pairs(cosines, scale, options_.match_pairs, batch.random());
-      });
+      },
+      *batch.group);
 }
 
 void FusionRetrieval::after_step() { clamp_scale(*model_.fusion); }

@@ -31,6 +31,22 @@ ImageStates select(const ImageStates& states, const at::Tensor& rows) {
           states.grid_height, states.grid_width};
 }
 
+CaptionStates gather(const CaptionStates& states, const ProcessGroup& group) {
+  if (group.size() == 1) return states;
+  return {group.gather(states.tokens), group.gather(states.pooled),
+          group.gather(states.valid.to(at::kByte)).to(at::kBool)};
+}
+
+FalsePairs share_of(const FalsePairs& pairs, const ProcessGroup& group) {
+  const auto count = static_cast<std::int64_t>(pairs.pair.size());
+  const std::int64_t begin = count * group.rank() / group.size();
+  const std::int64_t end = count * (group.rank() + 1) / group.size();
+  const auto part = [begin, end](const std::vector<std::int64_t>& rows) {
+    return std::vector<std::int64_t>(rows.begin() + begin, rows.begin() + end);
+  };
+  return {part(pairs.pair), part(pairs.caption), part(pairs.image)};
+}
+
 // Another row than `own`, by weights [n].
 std::int64_t draw(const float* weights, std::int64_t count, std::int64_t own, Random& random) {
   double total = 0;
@@ -54,10 +70,13 @@ std::int64_t draw_any(std::int64_t count, std::int64_t own, Random& random) {
 
 }  // namespace
 
-at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale) {
-  const at::Tensor logits = at::matmul(a, b.t()) * scale;  // [B, B]
-  return -0.5 * (at::log_softmax(logits, 1).diagonal().mean() +
-                 at::log_softmax(logits, 0).diagonal().mean());
+at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
+                    const ProcessGroup& group) {
+  const auto own_against_all = [&](const at::Tensor& own, const at::Tensor& others) {
+    const at::Tensor logits = at::matmul(own, group.gather(others).t()) * scale;  // [b, B]
+    return at::log_softmax(logits, 1).diagonal(group.rank() * own.size(0)).mean();
+  };
+  return -0.5 * (own_against_all(a, b) + own_against_all(b, a));
 }
 
 fusion::FusionInput fusion_input(const ImageStates* images, const CaptionStates* captions) {
@@ -80,45 +99,59 @@ fusion::FusionInput fusion_input(const ImageStates* images, const CaptionStates*
 Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStates& images,
                     const CaptionStates& first, const CaptionStates& second,
                     const RetrievalWeights& weights,
-                    const std::function<FalsePairs(const at::Tensor& cosines)>& choose) {
+                    const std::function<FalsePairs(const at::Tensor& cosines)>& choose,
+                    const ProcessGroup& group) {
   const auto embed = [&fusion](const ImageStates* image, const CaptionStates* caption) {
     return fusion.forward(fusion_input(image, caption));
   };
-  const at::Tensor scale = fusion.logit_scale().exp();
-  const at::Tensor image = embed(&images, nullptr).embedding;   // [B, e]
-  const at::Tensor text_1 = embed(nullptr, &first).embedding;   // [B, e]
-  const at::Tensor text_2 = embed(nullptr, &second).embedding;  // [B, e]
-  const at::Tensor pairs = 0.5 * (info_nce(image, text_1, scale) + info_nce(image, text_2, scale));
-  const at::Tensor captions = info_nce(text_1, text_2, scale);
+  const auto contrast = [scale = fusion.logit_scale().exp(), &group](const at::Tensor& a,
+                                                                     const at::Tensor& b) {
+    return info_nce(a, b, scale, group);
+  };
+  const std::int64_t own = first.tokens.size(0);
+  const ImageStates own_images =
+      group.size() == 1 ? images
+                        : select(images, at::arange(group.rank() * own, (group.rank() + 1) * own));
+  const at::Tensor image = embed(&own_images, nullptr).embedding;  // [b, e]
+  const at::Tensor text_1 = embed(nullptr, &first).embedding;      // [b, e]
+  const at::Tensor text_2 = embed(nullptr, &second).embedding;     // [b, e]
+  const at::Tensor pairs = 0.5 * (contrast(image, text_1) + contrast(image, text_2));
+  const at::Tensor captions = contrast(text_1, text_2);
   Loss loss{pairs + weights.caption * captions,
             {{"pairs", pairs.item<double>()}, {"captions", captions.item<double>()}}};
   if (weights.fused == 0 && weights.match == 0) return loss;
 
-  const fusion::FusionOutput both = embed(&images, &first);
+  const fusion::FusionOutput both = embed(&own_images, &first);
   if (weights.fused > 0) {
-    const at::Tensor fused = info_nce(both.embedding, text_2, scale) +
-                             kAgainstImage * info_nce(both.embedding, image, scale);
+    const at::Tensor fused =
+        contrast(both.embedding, text_2) + kAgainstImage * contrast(both.embedding, image);
     loss.total = loss.total + weights.fused * fused;
     loss.parts["fused"] = fused.item<double>();
   }
-  if (weights.match > 0 && image.size(0) > 1) {
+  if (weights.match > 0 && own * group.size() > 1) {
     FalsePairs chosen;
     {
       const c10::NoGradGuard no_grad;
-      chosen = choose(at::matmul(image, text_1.t()));
+      chosen = choose(at::matmul(group.gather(image), group.gather(text_1).t()));
     }
+    const auto all = static_cast<double>(chosen.pair.size());
+    const auto mean = [&all, &group](const at::Tensor& of_share) {
+      return of_share.sum() * (static_cast<double>(group.size()) / all);
+    };
+    chosen = share_of(chosen, group);
+    const CaptionStates captions_of_all = gather(first, group);
     const at::Tensor rows = index_of(chosen.pair);
     const ImageStates true_images = select(images, rows);
-    const CaptionStates true_captions = select(first, rows);
-    const CaptionStates false_captions = select(first, index_of(chosen.caption));
+    const CaptionStates true_captions = select(captions_of_all, rows);
+    const CaptionStates false_captions = select(captions_of_all, index_of(chosen.caption));
     const ImageStates false_images = select(images, index_of(chosen.image));
-    const at::Tensor yes = fusion.match(both).index_select(0, rows);             // [P]
-    const at::Tensor no_1 = fusion.match(embed(&true_images, &false_captions));  // [P]
-    const at::Tensor no_2 = fusion.match(embed(&false_images, &true_captions));  // [P]
+    const at::Tensor yes = group.gather(fusion.match(both)).index_select(0, rows);  // [p]
+    const at::Tensor no_1 = fusion.match(embed(&true_images, &false_captions));     // [p]
+    const at::Tensor no_2 = fusion.match(embed(&false_images, &true_captions));     // [p]
     const at::Tensor entropy =
-        at::softplus(-yes).mean() + 0.5 * (at::softplus(no_1).mean() + at::softplus(no_2).mean());
+        mean(at::softplus(-yes)) + 0.5 * (mean(at::softplus(no_1)) + mean(at::softplus(no_2)));
     const at::Tensor order =
-        0.5 * (at::softplus(no_1 - yes).mean() + at::softplus(no_2 - yes).mean());
+        0.5 * (mean(at::softplus(no_1 - yes)) + mean(at::softplus(no_2 - yes)));
     loss.total = loss.total + weights.match * (entropy + weights.ranking * order);
     loss.parts["match"] = entropy.item<double>();
     loss.parts["ranking"] = order.item<double>();

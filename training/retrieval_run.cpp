@@ -177,10 +177,13 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   say("encoding " + std::to_string(data.train.size()) + " + " +
       std::to_string(data.validation.size()) +
       " records with the frozen towers, or finding them in " + encoding.cache.string());
-  const PairFeatures train = encode_pairs(data.train, encoders, /*flipped=*/true, frozen,
-                                          config.max_text_tokens, encoding);
-  const PairFeatures validation = encode_pairs(data.validation, encoders, /*flipped=*/false, frozen,
-                                               encoders.text->config().max_tokens, encoding);
+  PairFeatures train, validation;
+  options.group->first_then_others([&] {
+    train = encode_pairs(data.train, encoders, /*flipped=*/true, frozen, config.max_text_tokens,
+                         encoding);
+    validation = encode_pairs(data.validation, encoders, /*flipped=*/false, frozen,
+                              encoders.text->config().max_tokens, encoding);
+  });
   const double encoding_hours = processor_hours();
 
   const fusion::FusionConfig fusion = fusion_config(config, encoders, train);
@@ -199,9 +202,10 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
     settings.metric = "rsum";
     PooledHeads heads(model, train, validation, config.pooled_learning_rate,
                       config.pooled_weight_decay);
-    const TrainingResult result = training::train(
-        heads, settings,
-        {run / "pooled-heads", options.resume, options.observers, options.interrupted});
+    const TrainingResult result =
+        training::train(heads, settings,
+                        {run / "pooled-heads", options.resume, options.observers,
+                         options.interrupted, options.group});
     report.core_hours += result.core_seconds / 3600;
     report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
     if (report.interrupted) return report;
@@ -223,13 +227,13 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   settings.metric = "rsum";
   FusionRetrieval retrieval(model, train, validation, stage);
   retrieval.calibrate_match();
-  const TrainingResult result =
-      training::train(retrieval, settings,
-                      {run / "fusion", options.resume, options.observers, options.interrupted});
+  const TrainingResult result = training::train(
+      retrieval, settings,
+      {run / "fusion", options.resume, options.observers, options.interrupted, options.group});
   report.core_hours += result.core_seconds / 3600 + encoding_hours;
   report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
   report.metrics = result.metrics;
-  if (report.interrupted) return report;
+  if (report.interrupted || !options.group->is_first()) return report;
 
   const fs::path made = run / "result";
   fs::create_directories(made);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "bifocal/error.h"
@@ -21,7 +22,10 @@ fs::path run_directory(const TrainConfig& config) {
 
 std::size_t thread_count(const TrainConfig& config) {
   if (config.threads > 0) return static_cast<std::size_t>(config.threads);
-  return std::max(1u, std::thread::hardware_concurrency());
+  // Ranks on one machine share its cores; torchrun says how many there are.
+  const char* ranks_here = std::getenv("LOCAL_WORLD_SIZE");
+  const unsigned ranks = ranks_here == nullptr ? 1 : std::max(1, std::atoi(ranks_here));
+  return std::max(1u, std::thread::hardware_concurrency() / ranks);
 }
 
 LoopSettings loop_settings(const TrainConfig& config, const std::string& phase) {
@@ -47,7 +51,11 @@ LoopSettings loop_settings(const TrainConfig& config, const std::string& phase) 
   return settings;
 }
 
-RunReport run_training(const TrainConfig& config, const RunOptions& options) {
+RunReport run_training(const TrainConfig& config, const RunOptions& given) {
+  ProcessGroup alone;
+  RunOptions options = given;
+  if (options.group == nullptr) options.group = &alone;
+  if (!options.group->is_first()) options.say = nullptr;
   if (config.out.empty())
     throw Error(ErrorCode::kInvalidArgument, "out is missing: --out names the bundle to make");
   if (fs::exists(config.out) && !options.replace)
@@ -58,7 +66,8 @@ RunReport run_training(const TrainConfig& config, const RunOptions& options) {
   fs::create_directories(run, failure);
   if (failure)
     throw Error(ErrorCode::kIo, run.string() + ": cannot be made (" + failure.message() + ")");
-  core::write_file_atomically(run / "config.json", to_json(config).dump(2) + "\n");
+  if (options.group->is_first())
+    core::write_file_atomically(run / "config.json", to_json(config).dump(2) + "\n");
   at::set_num_threads(static_cast<int>(thread_count(config)));
   if (config.preset == "retrieval") return run_retrieval(config, options);
   throw Error(ErrorCode::kUnsupported, "the preset " + config.preset + " cannot be run yet");

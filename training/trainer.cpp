@@ -1,6 +1,8 @@
 #include "training/trainer.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/GradMode.h>
 #include <time.h>
 
 #include <algorithm>
@@ -11,6 +13,7 @@
 #include "bifocal/error.h"
 #include "nn/bf16_products.h"
 #include "training/checkpoint.h"
+#include "training/gradient_buckets.h"
 #include "training/metrics_log.h"
 #include "training/sampler.h"
 #include "training/schedule.h"
@@ -35,15 +38,23 @@ void seed_dropout(const Batch& batch) {
 
 class Loop {
  public:
-  Loop(Trainable& trainable, const LoopSettings& settings, const RunPlace& place)
+  Loop(Trainable& trainable, const LoopSettings& settings, const RunPlace& place,
+       const ProcessGroup& group)
       : trainable_(trainable),
         settings_(settings),
         place_(place),
+        group_(group),
         sampler_(trainable.sample_count(), settings.batch_size, settings.seed),
         optimizer_(trainable.parameter_groups(), settings.adamw),
-        live_(trainable.state()),
+        live_(alike(trainable.state(), group)),
         average_(live_, settings.average_decay),
+        buckets_(group, optimizer_.groups()),
         processor_start_(processor_seconds()) {
+    if (sampler_.batch_size() % static_cast<std::size_t>(group.size()) != 0)
+      throw Error(ErrorCode::kInvalidArgument,
+                  "batch_size: a batch of " + std::to_string(sampler_.batch_size()) +
+                      " cannot be shared by " + std::to_string(group.size()) +
+                      " processes alike; choose a multiple");
     const std::int64_t batches = settings.epochs * sampler_.batches_per_epoch();
     total_steps_ = std::max<std::int64_t>(batches / settings.accumulation, 1);
     steps_per_epoch_ =
@@ -56,8 +67,9 @@ class Loop {
 
   TrainingResult run() {
     if (place_.resume) resume();
-    MetricsLog log(place_.directory / "metrics.jsonl", step_);
-    log_ = &log;
+    check_step();
+    std::optional<MetricsLog> log;
+    if (group_.is_first()) log_ = &log.emplace(place_.directory / "metrics.jsonl", step_);
     auto ended = TrainingResult::Ended::kCompleted;
     trainable_.set_training(true);
     announce(step_);
@@ -71,7 +83,7 @@ class Loop {
       take_step();
       const bool epoch_ends = step_ % (steps_per_epoch_ * settings_.evaluate_every) == 0;
       if (epoch_ends || step_ == total_steps_) evaluate();
-      if (place_.interrupted && place_.interrupted()) {
+      if (anybody(place_.interrupted && place_.interrupted())) {
         ended = TrainingResult::Ended::kInterrupted;
         break;
       }
@@ -86,7 +98,23 @@ class Loop {
 
  private:
   Batch batch(std::int64_t number) {
-    return {sampler_.batch(number), number, sampler_.epoch_of(number), settings_.seed};
+    return {sampler_.batch(number), number, sampler_.epoch_of(number), settings_.seed, &group_};
+  }
+
+  static nn::StateDict alike(nn::StateDict state, const ProcessGroup& group) {
+    const c10::NoGradGuard no_grad;
+    for (auto& [name, tensor] : state) group.broadcast(tensor);
+    return state;
+  }
+
+  void check_step() const {
+    const std::int64_t first =
+        std::stoll(group_.from_first([this] { return std::to_string(step_); }));
+    if (first != step_)
+      throw Error(ErrorCode::kInvalidArgument,
+                  place_.directory.string() + ": rank 0 goes on from step " +
+                      std::to_string(first) + ", rank " + std::to_string(group_.rank()) + " from " +
+                      std::to_string(step_) + "; all ranks need the same run directory");
   }
 
   // The batches of one step, before they are needed.
@@ -119,9 +147,12 @@ class Loop {
       if (i + 1 == settings_.accumulation) announce(step_ + 1);
       seed_dropout(now);
       samples.insert(samples.end(), now.samples.begin(), now.samples.end());
+      if (i + 1 == settings_.accumulation) buckets_.arm();
       add_gradients(now, report);
-      if (!std::isfinite(report.loss)) stop("the loss is not a number", samples);
     }
+    buckets_.finish();
+    share(report);
+    if (!std::isfinite(report.loss)) stop("the loss is not a number", samples);
     report.gradient_norm = optimizer_.clip_gradients(settings_.clip_norm);
     if (!std::isfinite(report.gradient_norm)) stop("a gradient is not a number", samples);
     check_divergence(report.loss, samples);
@@ -132,6 +163,24 @@ class Loop {
     items_ += samples.size();
     ++step_;
     tell(report);
+  }
+
+  // What is reported becomes the mean over all ranks.
+  void share(StepReport& report) const {
+    std::vector<double> values{report.loss};
+    for (const auto& [name, value] : report.parts) values.push_back(value);
+    at::Tensor means = at::tensor(values, at::kDouble);
+    group_.sum(means);
+    means.div_(static_cast<double>(group_.size()));
+    const double* value = means.const_data_ptr<double>();
+    report.loss = *value++;
+    for (auto& [name, part] : report.parts) part = *value++;
+  }
+
+  bool anybody(bool wants) const {
+    at::Tensor count = at::tensor({wants ? 1.0 : 0.0}, at::kDouble);
+    group_.sum(count);
+    return count.item<double>() > 0;
   }
 
   void add_gradients(const Batch& now, StepReport& report) {
@@ -169,6 +218,7 @@ class Loop {
     report.items_per_second = static_cast<double>(items_) / seconds;
     report.seconds_left = seconds * static_cast<double>(total_steps_ - step_) /
                           static_cast<double>(step_ - first_step_);
+    if (log_ == nullptr) return;
     for (Observer* observer : place_.observers) observer->on_step(settings_, report);
     if (step_ % settings_.log_every != 0 && step_ != total_steps_) return;
     log_->write({{"event", "step"},
@@ -189,10 +239,13 @@ class Loop {
     trainable_.set_training(false);
     {
       const BorrowedWeights borrowed(live_, average_.average());
-      report.metrics = trainable_.evaluate();
+      report.metrics = nlohmann::json::parse(group_.from_first([this] {
+                         return nlohmann::json(trainable_.evaluate()).dump();
+                       })).get<Metrics>();
     }
     trainable_.set_training(true);
     judge(report);
+    if (log_ == nullptr) return;
     for (Observer* observer : place_.observers) observer->on_evaluation(settings_, report);
     log_->write({{"event", "evaluation"},
                  {"phase", settings_.phase},
@@ -234,6 +287,7 @@ class Loop {
   }
 
   void save() const {
+    if (!group_.is_first()) return;
     Checkpoint checkpoint;
     checkpoint.step = step_;
     checkpoint.weights = live_;
@@ -294,18 +348,22 @@ class Loop {
   }
 
   TrainingResult result(TrainingResult::Ended ended) const {
-    return {ended, step_, best_value_ ? best_step_ : step_, metrics_, processor_time()};
+    at::Tensor seconds = at::tensor({processor_time()}, at::kDouble);
+    group_.sum(seconds);
+    return {ended, step_, best_value_ ? best_step_ : step_, metrics_, seconds.item<double>()};
   }
 
   Trainable& trainable_;
   const LoopSettings& settings_;
   const RunPlace& place_;
+  const ProcessGroup& group_;
   Sampler sampler_;
   AdamW optimizer_;
   nn::StateDict live_;
   WeightAverage average_;
+  GradientBuckets buckets_;
   WarmUpCosine schedule_;
-  MetricsLog* log_ = nullptr;
+  MetricsLog* log_ = nullptr;  // of rank 0 alone
 
   std::int64_t step_ = 0, total_steps_ = 0, steps_per_epoch_ = 0, first_step_ = 0;
   std::optional<double> best_value_;  // larger is better
@@ -343,7 +401,8 @@ nlohmann::json LoopSettings::to_json() const {
 
 TrainingResult train(Trainable& trainable, const LoopSettings& settings, const RunPlace& place) {
   std::filesystem::create_directories(place.directory);
-  return Loop(trainable, settings, place).run();
+  const ProcessGroup alone;
+  return Loop(trainable, settings, place, place.group != nullptr ? *place.group : alone).run();
 }
 
 }  // namespace bifocal::training

@@ -91,12 +91,15 @@ int run_train(const TrainOptions& given) {
   options.resume = given.resume;
   options.replace = given.force;
   options.observers = {&progress};
+  const auto group = training::ProcessGroup::from_environment();
+  options.group = group.get();
   options.interrupted = [&interrupt] { return interrupt.requested(); };
   options.say = [&progress](const std::string& line) { progress.say(line); };
   options.encoding = [&progress](std::size_t done, std::size_t all) {
     progress.encoded(done, all);
   };
   const training::RunReport report = training::run_training(config, options);
+  if (!group->is_first()) return report.interrupted ? interrupt.exit_code() : 0;
   if (report.interrupted) {
     progress.say("saved in " + training::run_directory(config).string() +
                  "; the same command with --resume goes on");

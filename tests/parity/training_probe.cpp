@@ -73,7 +73,7 @@ StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict&
     adamw.zero_gradients();
     training::Loss loss = training::retrieval_loss(
         *fusion, images, captions(tensors, prefix + "first"), captions(tensors, prefix + "second"),
-        loss_weights, [&chosen](const at::Tensor&) { return chosen; });
+        loss_weights, [&chosen](const at::Tensor&) { return chosen; }, training::ProcessGroup());
     loss.total.backward();
     adamw.clip_gradients(steps.number("clip_norm"));
     adamw.step(schedule.at(step));

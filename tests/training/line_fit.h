@@ -18,7 +18,8 @@ namespace bifocal::testing {
 // augmentation by random numbers of the sample.
 class LineFit : public training::Trainable {
  public:
-  explicit LineFit(std::size_t samples = 40) : samples_(samples) {
+  explicit LineFit(std::size_t samples = 40, double dropout = 0.005)
+      : samples_(samples), dropout_(dropout) {
     weight_.requires_grad_(true);
     bias_.requires_grad_(true);
   }
@@ -35,7 +36,7 @@ class LineFit : public training::Trainable {
 
   training::Loss loss(const training::Batch& batch) override {
     std::vector<float> x, y;
-    for (const std::size_t sample : batch.samples) {
+    for (const std::size_t sample : batch.own_samples()) {
       const float at = static_cast<float>(sample) / 10;
       x.push_back(at);
       y.push_back(3 * at - 1 + static_cast<float>(batch.random_of(sample).uniform(-0.1, 0.1)));
@@ -43,7 +44,7 @@ class LineFit : public training::Trainable {
     const auto rows = static_cast<std::int64_t>(x.size());
     const at::Tensor inputs = at::tensor(x).view({rows, 1});
     const at::Tensor predicted =
-        at::linear(training_ ? at::dropout(inputs, 0.005, true) : inputs, weight_, bias_);
+        at::linear(training_ ? at::dropout(inputs, dropout_, true) : inputs, weight_, bias_);
     {
       const c10::NoGradGuard no_grad;
       seen_.add_(static_cast<double>(rows));
@@ -60,6 +61,7 @@ class LineFit : public training::Trainable {
 
  private:
   std::size_t samples_;
+  double dropout_;
   at::Tensor weight_ = at::zeros({1, 1}), bias_ = at::zeros({1}), seen_ = at::zeros({});
   bool training_ = false;
 };

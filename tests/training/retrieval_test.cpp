@@ -1,6 +1,7 @@
 #include "training/retrieval.h"
 
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/tensor.h>
@@ -19,8 +20,10 @@
 #include "encoded_picture.h"
 #include "models/bundle.h"
 #include "models/fusion_model.h"
+#include "ranks.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
+#include "training/checkpoint.h"
 #include "training/run.h"
 
 namespace bifocal::training {
@@ -139,6 +142,39 @@ TEST_F(RetrievalRun, KilledInEitherStageAndResumedGivesTheSameBundle) {
   }
 }
 
+TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
+  const auto without_masks = [this](const std::string& out) {
+    TrainConfig config = this->config(out);
+    config.dropout = config.pooled_dropout = 0;
+    return config;
+  };
+  const RunReport one = run_training(without_masks("one"), {});
+  EXPECT_THAT(testing::in_ranks(2,
+                                [&](ProcessGroup& group) {
+                                  RunOptions options;
+                                  options.group = &group;
+                                  run_training(without_masks("two"), options);
+                                }),
+              ::testing::Each(0));
+  const auto weights = [this](const std::string& out, const std::string& phase) {
+    return load_newest_checkpoint(directory / (out + ".training") / phase)->weights;
+  };
+  for (const char* phase : {"pooled-heads", "fusion"}) {
+    const nn::StateDict expected = weights("one", phase), found = weights("two", phase);
+    ASSERT_EQ(expected.size(), found.size());
+    for (const auto& [name, tensor] : expected) {
+      const auto compared = [&name = name](const at::Tensor& whole) {
+        // A key's bias has no gradient but rounding, which Adam makes steps of.
+        if (!name.ends_with("qkv.bias")) return whole;
+        return at::cat({whole.chunk(3)[0], whole.chunk(3)[2]});
+      };
+      EXPECT_TRUE(at::allclose(compared(found.at(name)), compared(tensor), 1e-4, 1e-5))
+          << phase << " " << name;
+    }
+  }
+  EXPECT_TRUE(fs::exists(directory / "two" / "bifocal.json"));
+}
+
 TEST_F(RetrievalRun, AnExistingBundleIsNotReplacedUnasked) {
   fs::create_directories(directory / "bundle");
   try {
@@ -154,7 +190,8 @@ TEST(InfoNce, IsTheCrossEntropyOfBothDirections) {
                    b = at::tensor({1.f, 0.f, 0.f, 0.f, 0.f, 1.f, 0.f, 1.f, 0.f}).view({3, 3});
   // Logits: row 0 right by 2, rows 1 and 2 wrong by 2.
   const double right = std::log(std::exp(2.0) + 2) - 2, wrong = std::log(std::exp(2.0) + 2);
-  EXPECT_NEAR(info_nce(a, b, at::tensor(2.0f)).item<double>(), (right + 2 * wrong) / 3, 1e-5);
+  EXPECT_NEAR(info_nce(a, b, at::tensor(2.0f), ProcessGroup()).item<double>(),
+              (right + 2 * wrong) / 3, 1e-5);
 }
 
 TEST(FalsePairs, AreNeverTrueAndFollowTheLikeness) {

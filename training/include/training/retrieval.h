@@ -93,7 +93,9 @@ class FusionRetrieval : public Trainable {
   Metrics evaluate() override;
 
  private:
-  CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows) const;
+  // Padded to the longest of them, or to `padded` tokens where that is more.
+  CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows,
+                         std::int64_t padded = 0) const;
   ImageStates draw_images(const Batch& batch) const;
 
   RetrievalModel model_;

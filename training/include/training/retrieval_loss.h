@@ -7,13 +7,16 @@
 #include <vector>
 
 #include "fusion/fusion_transformer.h"
+#include "training/process_group.h"
 #include "training/trainable.h"
 
 namespace bifocal::training {
 
 // Symmetric InfoNCE (van den Oord et al. 2018; Radford et al. 2021): row i of `a` against row i of
-// `b`, with the other rows as negatives, both ways. a, b [B, e] of norm 1; scale []. -> [].
-at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale);
+// `b`, with the other rows, those of all ranks, as negatives, both ways. a, b [B, e] of norm 1,
+// this rank's; scale []. -> [], whose mean over the ranks is that of the whole batch.
+at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
+                    const ProcessGroup& group);
 
 // One tower's output for a batch.
 struct CaptionStates {
@@ -46,11 +49,14 @@ struct RetrievalWeights {
 //   + fused * (InfoNCE of image-and-first-caption against the second
 //              + 0.5 InfoNCE of the same against the image)
 //   + match * (cross-entropy of true and false pairs + ranking * softplus(false - true)).
-// `choose` draws the false pairs, given the cosines [B images, B captions].
+// `images` are those of the whole batch; the captions are this rank's, padded alike on all ranks.
+// `choose` draws the false pairs of the whole batch, given the cosines [B images, B captions]; each
+// rank takes its share of them. The mean over the ranks is the loss of the whole batch.
 Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStates& images,
                     const CaptionStates& first, const CaptionStates& second,
                     const RetrievalWeights& weights,
-                    const std::function<FalsePairs(const at::Tensor& cosines)>& choose);
+                    const std::function<FalsePairs(const at::Tensor& cosines)>& choose,
+                    const ProcessGroup& group);
 
 // For `pairs` rows of a batch: a false caption and a false image, each by its likeness to the true
 // one (softmax of scale * cosine) or, half of the time, any. Reproducible from `random`.

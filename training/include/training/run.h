@@ -10,11 +10,12 @@
 namespace bifocal::training {
 
 struct RunOptions {
-  bool resume = false;   // go on with what is in the run's directory
-  bool replace = false;  // the bundle, where it exists
-  std::vector<Observer*> observers;
-  std::function<bool()> interrupted;                       // asked often; may be empty
-  std::function<void(const std::string& line)> say;        // what is being done; may be empty
+  bool resume = false;                               // go on with what is in the run's directory
+  bool replace = false;                              // the bundle, where it exists
+  std::vector<Observer*> observers;                  // of rank 0
+  ProcessGroup* group = nullptr;                     // who trains together; none: alone
+  std::function<bool()> interrupted;                 // asked often; may be empty
+  std::function<void(const std::string& line)> say;  // what is being done; may be empty
   std::function<void(std::size_t, std::size_t)> encoding;  // images or texts done, of all
 };
 
@@ -25,15 +26,16 @@ struct RunReport {
 };
 
 // Trains what config.preset says and writes the bundle config.out, with its card, the resolved
-// config and the log. Throws Error.
+// config and the log. In a group every rank calls it, with a run directory that all share; rank 0
+// writes and says. Throws Error.
 RunReport run_training(const TrainConfig& config, const RunOptions& options);
 
-// The presets, each in a file of its own.
+// The presets, each in a file of its own; options.group is there.
 RunReport run_retrieval(const TrainConfig& config, const RunOptions& options);
 
 // What they share.
 std::filesystem::path run_directory(const TrainConfig& config);  // config.run, else OUT.training
-std::size_t thread_count(const TrainConfig& config);
+std::size_t thread_count(const TrainConfig& config);             // of this rank
 // What the config says of the optimiser and of saving; `phase` as in messages.
 LoopSettings loop_settings(const TrainConfig& config, const std::string& phase);
 

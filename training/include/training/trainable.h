@@ -11,6 +11,7 @@
 
 #include "nn/weights.h"
 #include "training/parameter_group.h"
+#include "training/process_group.h"
 #include "training/random.h"
 
 namespace bifocal::training {
@@ -19,10 +20,18 @@ using Metrics = std::map<std::string, double, std::less<>>;  // by name: "rsum",
 
 // What one forward pass is given.
 struct Batch {
-  std::vector<std::size_t> samples;  // indices into the training set
+  std::vector<std::size_t> samples;  // indices into the training set; the same on every rank
   std::int64_t number = 0;           // of all batches of the run, from 0
   std::int64_t epoch = 0;            // from 0
   std::uint64_t seed = 0;            // of the run
+  const ProcessGroup* group = nullptr;
+
+  // Which of `samples` are this rank's to work on.
+  std::vector<std::size_t> own_samples() const {
+    const std::size_t count = samples.size() / static_cast<std::size_t>(group->size());
+    const auto first = samples.begin() + group->rank() * static_cast<std::int64_t>(count);
+    return {first, first + static_cast<std::int64_t>(count)};
+  }
 
   // The random numbers of one sample in one epoch, whoever draws them and on whatever thread.
   Random random_of(std::size_t sample) const noexcept {
@@ -62,6 +71,8 @@ class Trainable {
   // Called some batches ahead, so that images are decoded while the present batch trains.
   virtual void prepare(const Batch& /*upcoming*/) {}
   // With autograd, in training mode. ATen's own generator (dropout) is already seeded by the batch.
+  // The mean over the ranks is the loss of the whole batch: each works on its own samples, or all
+  // on all of them.
   virtual Loss loss(const Batch& batch) = 0;
   // After the optimiser's step: what must be clamped.
   virtual void after_step() {}

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "training/adamw.h"
+#include "training/process_group.h"
 #include "training/trainable.h"
 
 namespace bifocal::training {
@@ -67,10 +68,11 @@ class Observer {
 };
 
 struct RunPlace {
-  std::filesystem::path directory;  // checkpoints and metrics.jsonl of this phase
-  bool resume = false;              // go on from the newest checkpoint where there is one
-  std::vector<Observer*> observers;
+  std::filesystem::path directory;    // checkpoints and metrics.jsonl of this phase
+  bool resume = false;                // go on from the newest checkpoint where there is one
+  std::vector<Observer*> observers;   // of rank 0
   std::function<bool()> interrupted;  // asked after every step; may be empty
+  ProcessGroup* group = nullptr;      // who trains together; none: this process alone
 };
 
 struct TrainingResult {
@@ -86,6 +88,10 @@ struct TrainingResult {
 // where there is an average), or the last without a metric. One optimiser step after another:
 // forward, backward, clip, step; evaluation at the end of epochs. The weights are a function of
 // settings, data and the number of threads; not of interruptions.
+//
+// In a group every rank calls it with the same settings, of which `batch_size` is that of all ranks
+// together. Weights, evaluations and checkpoints are rank 0's, and all ranks end alike; without
+// random masks (dropout), the weights are those of one process but for rounding.
 //
 // Throws Error: kNumerical where loss or gradient is NaN or infinite, or the loss diverges, naming
 // step and samples; kInvalidArgument where a checkpoint was made with other settings, naming them.

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "training/process_group.h"
+
+namespace bifocal::testing {
+
+inline int free_port() {
+  const int probe = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ::bind(probe, reinterpret_cast<sockaddr*>(&address), size);
+  ::getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(probe);
+  return ntohs(address.sin_port);
+}
+
+// Runs `act` in so many processes that form a group on loopback. -> how each ended, as waitpid(2)
+// says: 0 where it returned, exit status 1 (and a line on stderr) where it threw.
+inline std::vector<int> in_ranks(int size,
+                                 const std::function<void(training::ProcessGroup&)>& act) {
+  const std::string port = std::to_string(free_port());
+  std::vector<pid_t> ranks;
+  for (int rank = 0; rank < size; ++rank) {
+    const pid_t child = ::fork();
+    if (child != 0) {
+      ranks.push_back(child);
+      continue;
+    }
+    int status = 0;
+    try {
+      at::set_num_threads(1);
+      ::setenv("RANK", std::to_string(rank).c_str(), 1);
+      ::setenv("WORLD_SIZE", std::to_string(size).c_str(), 1);
+      ::setenv("MASTER_ADDR", "127.0.0.1", 1);
+      ::setenv("MASTER_PORT", port.c_str(), 1);
+      const auto group = training::ProcessGroup::from_environment();
+      act(*group);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "rank %d: %s\n", rank, error.what());
+      status = 1;
+    }
+    std::fflush(nullptr);
+    ::_exit(status);
+  }
+  std::vector<int> ends;
+  for (const pid_t rank : ranks) {
+    int end = 0;
+    ::waitpid(rank, &end, 0);
+    ends.push_back(end);
+  }
+  return ends;
+}
+
+// For what is checked within a rank, where GoogleTest's assertions would be lost.
+inline void require(bool holds, const std::string& what) {
+  if (!holds) throw std::runtime_error("not so: " + what);
+}
+
+}  // namespace bifocal::testing
