@@ -23,7 +23,7 @@ struct GradientBuckets::Bucket {
 };
 
 struct GradientBuckets::Hook : torch::autograd::PostAccumulateGradHook {
-  Hook(GradientBuckets& buckets, std::size_t bucket) : buckets(buckets), bucket(bucket) {}
+  Hook(GradientBuckets& all, std::size_t own) : buckets(all), bucket(own) {}
   void operator()(const torch::autograd::Variable& /*parameter*/) override {
     buckets.became_ready(bucket);
   }

@@ -148,8 +148,8 @@ ProcessGroup::~ProcessGroup() {
   // The store lives in rank 0: it stays until the others have had their last answer.
   const auto farewell = [](std::int64_t rank) { return "left " + std::to_string(rank); };
   try {
-    if (!is_first()) return connection_->store->set(farewell(rank_), std::vector<std::uint8_t>{1});
-    for (std::int64_t other = 1; other < size_; ++other)
+    if (!is_first()) connection_->store->set(farewell(rank_), std::vector<std::uint8_t>{1});
+    for (std::int64_t other = 1; is_first() && other < size_; ++other)
       connection_->store->wait({farewell(other)}, kFarewell);
   } catch (const std::exception&) {
     // Whoever is lost says nothing.
