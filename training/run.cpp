@@ -4,11 +4,16 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "bifocal/error.h"
 #include "core/files.h"
 #include "nn/precision.h"
+#include "training/encoders.h"
+#include "training/event_observer.h"
+#include "training/model_card.h"
+#include "training/report.h"
 
 namespace bifocal::training {
 
@@ -51,26 +56,35 @@ LoopSettings loop_settings(const TrainConfig& config, const std::string& phase) 
   return settings;
 }
 
-RunReport run_training(const TrainConfig& config, const RunOptions& given) {
+RunReport run_training(const TrainConfig& given, const RunOptions& asked) {
   ProcessGroup alone;
-  RunOptions options = given;
+  RunOptions options = asked;
   if (options.group == nullptr) options.group = &alone;
   if (!options.group->is_first()) options.say = nullptr;
-  if (config.out.empty())
+  if (given.out.empty())
     throw Error(ErrorCode::kInvalidArgument, "out is missing: --out names the bundle to make");
-  if (fs::exists(config.out) && !options.replace)
+  if (fs::exists(given.out) && !options.replace)
     throw Error(ErrorCode::kInvalidArgument,
-                config.out + ": exists; choose another --out, or replace it with --force");
+                given.out + ": exists; choose another --out, or replace it with --force");
+  const TrainConfig config = with_encoders_of_bundle(given);
   const fs::path run = run_directory(config);
   std::error_code failure;
   fs::create_directories(run, failure);
   if (failure)
     throw Error(ErrorCode::kIo, run.string() + ": cannot be made (" + failure.message() + ")");
   if (options.group->is_first())
-    core::write_file_atomically(run / "config.json", to_json(config).dump(2) + "\n");
+    core::write_file_atomically(run / "config.json", to_json(given).dump(2) + "\n");
   at::set_num_threads(static_cast<int>(thread_count(config)));
-  if (config.preset == "retrieval") return run_retrieval(config, options);
-  throw Error(ErrorCode::kUnsupported, "the preset " + config.preset + " cannot be run yet");
+  std::optional<EventObserver> events;
+  if (options.group->is_first())
+    options.observers.push_back(&events.emplace(run / "events"));
+  else
+    options.observers.clear();
+  RunReport report =
+      config.preset == "retrieval" ? run_retrieval(config, options) : run_classes(config, options);
+  if (!report.interrupted && options.group->is_first())
+    write_report(run, bundle_name(config), report.logs, report.lines);
+  return report;
 }
 
 }  // namespace bifocal::training

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "command.h"
+#include "default_bundle.h"
 #include "interrupt.h"
 #include "output.h"
 #include "training/run.h"
@@ -17,14 +18,17 @@ namespace bifocal::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Examples:
+  bifocal train --preset classify --data items.csv --out mine         image, text or both; a label
+  bifocal train --preset finetune-image --data photos --out mine      a class a folder
   bifocal train --preset retrieval --data train.jsonl --validation dev.jsonl
                 --vision efficientnet-lite0 --text minilm --out mine
   bifocal train --config mine.training/config.json --out mine --resume
   bifocal train --settings-table
 
-Data is JSONL, CSV, a tar or a directory. A run keeps its checkpoints, log and resolved config in
-OUT.training; Ctrl-C saves, and --resume goes on, to the same weights to the last bit. Flags count
-more than the file of --config, that more than the preset.)";
+Data is JSONL, CSV, a tar or a directory. Classes begin with the default bundle, unless
+--from-bundle or --vision and --text name others. A run keeps its checkpoints, log, resolved config
+and report.html in OUT.training; Ctrl-C saves, and --resume goes on, to the same weights to the last
+bit. Flags count more than the file of --config, that more than the preset.)";
 
 struct TrainOptions {
   std::map<std::string, nlohmann::json> values;  // by key, as given
@@ -84,7 +88,10 @@ int run_train(const TrainOptions& given) {
                       : training::train_config_schema().dump(2) + "\n");
     return 0;
   }
-  const training::TrainConfig config = training::read_train_config(given.file, given.values);
+  training::TrainConfig config = training::read_train_config(given.file, given.values);
+  if (config.preset != "retrieval" && config.from_bundle.empty() && config.vision.empty() &&
+      config.text.empty())
+    config.from_bundle = find_default_bundle().string();
   const Interrupt interrupt;
   ProgressLine progress;
   training::RunOptions options;
@@ -106,7 +113,8 @@ int run_train(const TrainOptions& given) {
     return interrupt.exit_code();
   }
   progress.say(config.out + " is ready; `bifocal inspect --model " + config.out +
-               "` says what is in it");
+               "` says what is in it, " +
+               (training::run_directory(config) / "report.html").string() + " how it went");
   return 0;
 }
 

@@ -3,20 +3,20 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/sigmoid.h>
-#include <ATen/ops/softmax.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
 #include "bifocal/error.h"
 #include "training/evaluation/binary.h"
-#include "training/evaluation/classes.h"
+#include "training/evaluation/class_section.h"
 #include "training/random.h"
 
 namespace bifocal::training {
@@ -366,68 +366,29 @@ std::vector<Section> BundleEvaluation::classes(std::size_t label_set) const {
     throw Error(ErrorCode::kInvalidArgument,
                 "no record has labels of the bundle's label set \"" + set.name + "\"");
 
-  const bool several = set.multi_label;
-  Section section;
-  section.name = "classes";
-  section.title = "Classes of the label set \"" + set.name + "\": " + std::to_string(items.size()) +
-                  " records, " + std::to_string(set.labels.size()) + " labels";
-  section.columns = several ? std::vector<std::string>{"records", "mAP", "micro F1", "macro F1"}
-                            : std::vector<std::string>{"records", "top-1", "top-5", "macro F1",
-                                                       "calibration error"};
-  if (unknown > 0)
-    section.note =
-        std::to_string(unknown) +
-        " records were left out: a label that the set does not have, or several where it takes one";
-  section.details["labels"] = set.labels;
-  constexpr double kNoInterval = std::numeric_limits<double>::quiet_NaN();
-  const auto plain = [](double value) { return Estimate{value, kNoInterval, kNoInterval}; };
-
-  const auto add = [&](const std::string& name, bool use_image, bool use_text) {
+  std::vector<ClassSide> sides;
+  for (const auto& [name, use_image, use_text] : {std::tuple("text alone", false, true),
+                                                  {"image alone", true, false},
+                                                  {"fused", true, true}}) {
     const c10::InferenceMode guard;
+    ClassSide side{name, {}, {}};
     std::vector<ImageTextPair> chosen;
-    std::vector<std::vector<std::size_t>> chosen_truth;
     for (std::size_t i = 0; i < items.size(); ++i) {
       const ImageTextPair item{use_image ? items[i].image : kAbsent,
                                use_text ? items[i].text : kAbsent};
       if (item.image == kAbsent && item.text == kAbsent) continue;
-
       chosen.push_back(item);
-      chosen_truth.push_back(truth[i]);
+      side.truth.push_back(truth[i]);
     }
-    if (chosen.empty()) return;
-    const at::Tensor logits = encoder_.classify(encoded_images_, encoded_texts_, chosen, label_set);
-    const at::Tensor probabilities =
-        (several ? at::sigmoid(logits) : at::softmax(logits, 1)).contiguous();
-    const Estimate count = plain(static_cast<double>(chosen.size()));
-    std::vector<ClassFigures> classes;
-    if (several) {
-      const MultiLabelFigures figures =
-          multi_label_figures(as_matrix(probabilities), chosen_truth, 0.5, options_.bootstrap);
-      section.rows.push_back(
-          {name, {count, figures.mean_average_precision, figures.micro_f1, figures.macro_f1}});
-      classes = figures.classes;
-      section.details[name]["average_precision"] = figures.average_precision;
-    } else {
-      std::vector<std::size_t> one;
-      for (const auto& labels : chosen_truth) one.push_back(labels.front());
-      const ClassificationFigures figures =
-          classification_figures(as_matrix(probabilities), one, options_.bootstrap);
-      section.rows.push_back({name,
-                              {count, figures.top_1, figures.top_5, figures.macro_f1,
-                               plain(figures.calibration_error)}});
-      classes = figures.classes;
-      section.details[name]["confusion"] = figures.confusion;
-    }
-    for (std::size_t c = 0; c < classes.size(); ++c)
-      section.details[name]["classes"][set.labels[c]] = {{"support", classes[c].support},
-                                                         {"predicted", classes[c].predicted},
-                                                         {"precision", classes[c].precision},
-                                                         {"recall", classes[c].recall},
-                                                         {"f1", classes[c].f1}};
-  };
-  add("text alone", false, true);
-  add("image alone", true, false);
-  add("fused", true, true);
+    if (chosen.empty()) continue;
+    side.logits = encoder_.classify(encoded_images_, encoded_texts_, chosen, label_set);
+    sides.push_back(std::move(side));
+  }
+  Section section = class_section(set, sides, options_.bootstrap);
+  if (unknown > 0)
+    section.note =
+        std::to_string(unknown) +
+        " records were left out: a label that the set does not have, or several where it takes one";
   return {section};
 }
 

@@ -102,25 +102,35 @@ ClassificationFigures classification_figures(MatrixView probabilities,
   return figures;
 }
 
-double expected_calibration_error(MatrixView probabilities, const std::vector<std::size_t>& truth,
-                                  std::size_t bins) {
-  struct Bin {
-    double confidence = 0, right = 0;
-  };
-  std::vector<Bin> sums(bins);
+std::vector<ReliabilityBin> reliability_bins(MatrixView probabilities,
+                                             const std::vector<std::size_t>& truth,
+                                             std::size_t bins) {
+  std::vector<ReliabilityBin> found(bins);
   for (std::size_t i = 0; i < probabilities.rows; ++i) {
     const std::span<const float> row = probabilities.row(i);
     const std::size_t given = best_class(row);
     const auto confidence = static_cast<double>(row[given]);
     // Bins are open below and closed above.
     const double place = std::ceil(confidence * static_cast<double>(bins)) - 1;
-    Bin& bin =
-        sums[static_cast<std::size_t>(std::clamp(place, 0.0, static_cast<double>(bins - 1)))];
+    ReliabilityBin& bin =
+        found[static_cast<std::size_t>(std::clamp(place, 0.0, static_cast<double>(bins - 1)))];
+    ++bin.count;
     bin.confidence += confidence;
-    bin.right += given == truth[i] ? 1 : 0;
+    bin.accuracy += given == truth[i] ? 1 : 0;
   }
+  for (ReliabilityBin& bin : found) {
+    if (bin.count == 0) continue;
+    bin.confidence /= static_cast<double>(bin.count);
+    bin.accuracy /= static_cast<double>(bin.count);
+  }
+  return found;
+}
+
+double expected_calibration_error(MatrixView probabilities, const std::vector<std::size_t>& truth,
+                                  std::size_t bins) {
   double error = 0;
-  for (const Bin& bin : sums) error += std::abs(bin.confidence - bin.right);
+  for (const ReliabilityBin& bin : reliability_bins(probabilities, truth, bins))
+    error += static_cast<double>(bin.count) * std::abs(bin.confidence - bin.accuracy);
   return probabilities.rows == 0 ? 0 : error / static_cast<double>(probabilities.rows);
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -23,15 +25,21 @@ struct RunReport {
   bool interrupted = false;  // no bundle yet: `--resume` goes on
   Metrics metrics;           // of the weights that were kept, on the validation set
   double core_hours = 0;
+  // What report.html is made from: the log of each phase, then lines of the preset's own
+  // (report.h).
+  std::vector<std::filesystem::path> logs;
+  std::vector<nlohmann::ordered_json> lines;
 };
 
 // Trains what config.preset says and writes the bundle config.out, with its card, the resolved
-// config and the log. In a group every rank calls it, with a run directory that all share; rank 0
-// writes and says. Throws Error.
+// config and the log; and in the run's directory report.html, report.jsonl with the same numbers,
+// and events/ for TensorBoard. In a group every rank calls it, with a run directory that all share;
+// rank 0 writes and says. Throws Error.
 RunReport run_training(const TrainConfig& config, const RunOptions& options);
 
 // The presets, each in a file of its own; options.group is there.
 RunReport run_retrieval(const TrainConfig& config, const RunOptions& options);
+RunReport run_classes(const TrainConfig& config, const RunOptions& options);
 
 // What they share.
 std::filesystem::path run_directory(const TrainConfig& config);  // config.run, else OUT.training

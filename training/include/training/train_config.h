@@ -20,7 +20,7 @@ struct TrainConfig {
 
   std::string data, validation, images;
   double validation_share = 0.1;
-  std::string vision, text, preprocessor;
+  std::string from_bundle, vision, text, preprocessor;
   std::string out, name, run, cache;
 
   std::int64_t seed = 1;
@@ -52,6 +52,21 @@ struct TrainConfig {
   std::int64_t match_pairs = 256;
   std::int64_t hidden_size = 256, embedding_size = 512, fusion_layers = 2, attention_heads = 8,
                intermediate_size = 512;
+
+  std::string label_set = "classes", class_weights = "none", metric;
+  std::int64_t head_hidden_size = 0, seeds = 1;
+  double label_smoothing = 0.0, modality_dropout = 0.0, token_dropout = 0.0;
+  bool through_fusion = false;
+
+  double backbone_learning_rate = 1e-4, layer_decay = 0.8;
+  std::int64_t frozen_stages = 0;
+  std::string batch_norm = "frozen";
+  double drop_connect = 0.2;
+  double mixup = 0.0, cutmix = 0.0;
+
+  double crop_min_area = 1.0, horizontal_flip = 0.0, rotation = 0.0, color_jitter = 0.0, hue = 0.0;
+  std::int64_t rand_augment_ops = 0;
+  double rand_augment_magnitude = 9.0, random_erasing = 0.0;
 
   bool operator==(const TrainConfig&) const = default;
 };

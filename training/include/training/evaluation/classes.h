@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "training/chart.h"
 #include "training/evaluation/bootstrap.h"
 #include "training/evaluation/retrieval.h"
 
@@ -29,8 +30,11 @@ ClassificationFigures classification_figures(MatrixView probabilities,
                                              const std::vector<std::size_t>& truth,
                                              const BootstrapOptions& options = {});
 
-// The mean distance between confidence and accuracy over `bins` of equal width, weighted by their
-// records (Guo et al., 2017); from 0 to 1.
+// How confident the predictions were and how often right, over `bins` of equal width.
+std::vector<ReliabilityBin> reliability_bins(MatrixView probabilities,
+                                             const std::vector<std::size_t>& truth,
+                                             std::size_t bins = 15);
+// The mean distance between the two, weighted by the bins' records (Guo et al., 2017); from 0 to 1.
 double expected_calibration_error(MatrixView probabilities, const std::vector<std::size_t>& truth,
                                   std::size_t bins = 15);
 

@@ -1,0 +1,206 @@
+#include "training/image_tuning.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/nn/modules/container/modulelist.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "bifocal/error.h"
+
+namespace bifocal::training {
+namespace {
+
+constexpr std::size_t kEvaluatedTogether = 16;
+
+std::vector<std::size_t> with_images(const ClassExamples& examples) {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    if (examples.has_image(i)) found.push_back(i);
+  return found;
+}
+
+// "stem", "stages.S.L" or "head": the block that a parameter or module belongs to.
+std::string block_of(const std::string& name) {
+  std::size_t end = name.find('.');
+  if (name.starts_with("stages."))
+    for (int dot = 0; dot < 2 && end != std::string::npos; ++dot) end = name.find('.', end + 1);
+  return name.substr(0, end);
+}
+
+bool is_frozen(const std::string& name, std::int64_t frozen_stages) {
+  if (frozen_stages == 0 || name.starts_with("head")) return false;
+  constexpr std::string_view kStages = "stages.";
+  if (!name.starts_with(kStages)) return name.starts_with("stem");
+  return std::stoll(name.substr(kStages.size())) < frozen_stages;
+}
+
+}  // namespace
+
+vision::EfficientNet thawed_copy(const vision::EfficientNet& tower, double drop_connect) {
+  vision::EfficientNetConfig config = tower->config();
+  config.drop_connect_rate = drop_connect;
+  config.num_classes = 0;
+  vision::EfficientNet copy(config);
+  nn::StateDict weights = nn::state_dict_of(*tower);
+  std::erase_if(weights, [](const auto& entry) { return entry.first.starts_with("classifier."); });
+  nn::load_weights(*copy, weights, "vision encoder");
+  copy->eval();
+  return copy;
+}
+
+std::vector<ParameterGroup> vision_groups(vision::EfficientNetImpl& tower, double learning_rate,
+                                          double layer_decay, double weight_decay,
+                                          std::int64_t frozen_stages) {
+  std::vector<ParameterGroup> groups;  // from the stem up
+  for (auto& entry : tower.named_parameters()) {
+    if (is_frozen(entry.key(), frozen_stages)) {
+      entry.value().set_requires_grad(false);
+      continue;
+    }
+    const std::string name = "vision " + block_of(entry.key());
+    if (groups.empty() || groups.back().name != name)
+      groups.push_back({name, {}, learning_rate, weight_decay});
+    groups.back().parameters.push_back({"vision." + entry.key(), entry.value()});
+  }
+  double rate = learning_rate;
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group, rate *= layer_decay)
+    group->learning_rate = rate;
+  return groups;
+}
+
+void set_vision_training(vision::EfficientNetImpl& tower, bool training, bool live_batch_norm,
+                         std::int64_t frozen_stages) {
+  tower.train(training);
+  for (const auto& entry : tower.named_modules("", /*include_self=*/false))
+    if (auto norm = std::dynamic_pointer_cast<torch::nn::BatchNorm2dImpl>(entry.value()))
+      norm->train(training && live_batch_norm && !is_frozen(entry.key(), frozen_stages));
+}
+
+ImageTuning::ImageTuning(ClassModel model, vision::EfficientNet vision,
+                         const vision::Preprocess& preprocess, const ClassExamples& train,
+                         const ClassExamples& validation, const Options& options)
+    : model_(std::move(model)),
+      vision_(std::move(vision)),
+      preprocess_(preprocess),
+      train_(train),
+      validation_(validation),
+      options_(options),
+      pictured_(with_images(train)),
+      train_pictures_(train.records.subset(pictured_)),
+      validation_pictures_(validation.records.subset(with_images(validation))),
+      loader_(train_pictures_, preprocess, options.augmentation, options.threads) {
+  const auto stages = static_cast<std::int64_t>(vision_->config().stages.size());
+  if (options.frozen_stages > stages)
+    throw Error(ErrorCode::kInvalidArgument,
+                "frozen_stages is " + std::to_string(options.frozen_stages) +
+                    ", and the vision encoder has " + std::to_string(stages));
+}
+
+std::vector<ParameterGroup> ImageTuning::parameter_groups() {
+  std::vector<ParameterGroup> groups =
+      vision_groups(*vision_, options_.backbone_learning_rate, options_.layer_decay,
+                    options_.weight_decay, options_.frozen_stages);
+  groups.push_back({"class head", {}, options_.learning_rate, options_.weight_decay});
+  for (const auto& entry : model_.fusion->named_parameters())
+    if (model_.is_head(entry.key()))
+      groups.back().parameters.push_back({"fusion." + entry.key(), entry.value()});
+  return groups;
+}
+
+nn::StateDict ImageTuning::state() {
+  nn::StateDict state;
+  for (const ParameterGroup& group : parameter_groups())
+    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
+  if (options_.live_batch_norm)
+    for (const auto& entry : vision_->named_buffers())
+      if (entry.value().is_floating_point()) state.emplace("vision." + entry.key(), entry.value());
+  return state;
+}
+
+void ImageTuning::set_training(bool training) {
+  model_.fusion->train(training);
+  set_vision_training(*vision_, training, options_.live_batch_norm, options_.frozen_stages);
+}
+
+Loss ImageTuning::loss(const Batch& batch) {
+  at::Tensor pixels = loader_.take(batch);  // [B, 3, H, W]
+  Random of_batch = batch.random();
+  const Mixture mixture = draw_mixture(options_.mixing, pixels.size(2), pixels.size(3), of_batch);
+  const bool mixed = mixture.share < 1;
+  Shown shown;
+  std::vector<std::int64_t> examples;
+  for (const std::size_t sample : batch.samples) {
+    const std::size_t example = pictured_[sample];
+    Random random = batch.random_of(sample);
+    const auto begin = static_cast<std::size_t>(train_.first_text[example]);
+    const auto texts = static_cast<std::size_t>(train_.first_text[example + 1]) - begin;
+    shown.image.push_back(static_cast<std::int64_t>(examples.size()));
+    shown.text.push_back(
+        texts == 0 || mixed ? kNotShown : static_cast<std::int64_t>(begin + random.below(texts)));
+    drop_modality(shown, examples.size(), options_.modality_dropout, random);
+    examples.push_back(static_cast<std::int64_t>(example));
+  }
+  at::Tensor targets = train_.targets.index_select(0, at::tensor(examples, at::kLong));
+  if (mixed) {
+    pixels = mix_pixels(pixels, mixture);
+    targets = mix_targets(targets, mixture);
+  }
+  const at::Tensor pooled = vision_->forward_features(pixels).pooled;  // [B, C]
+  const at::Tensor logits = logits_by_sides(shown, [&](const std::vector<std::int64_t>& positions) {
+    const auto first = static_cast<std::size_t>(positions.front());
+    at::Tensor image, text;
+    if (shown.image[first] != kNotShown)
+      image = pooled.index_select(0, rows_at(shown.image, positions));
+    if (shown.text[first] != kNotShown)
+      text = train_.texts.pooled.index_select(0, rows_at(shown.text, positions));
+    return model_.pooled_logits(image, text);
+  });
+  return {class_loss(logits, targets, options_.loss), {}};
+}
+
+std::vector<ClassSide> ImageTuning::validation_sides() {
+  const c10::NoGradGuard no_grad;
+  at::Tensor pooled;  // [images, C]
+  if (!validation_pictures_.empty()) {
+    const vision::CompiledEfficientNet compiled = vision_->compile(nn::Precision::kFp32);
+    ImageLoader loader(validation_pictures_, preprocess_, {}, options_.threads);
+    std::vector<at::Tensor> parts;
+    const auto batch_at = [&](std::size_t begin) {
+      Batch batch;
+      batch.number = static_cast<std::int64_t>(begin);
+      for (std::size_t i = begin;
+           i < std::min(begin + kEvaluatedTogether, validation_pictures_.size()); ++i)
+        batch.samples.push_back(i);
+      return batch;
+    };
+    for (std::size_t begin = 0; begin < validation_pictures_.size(); begin += kEvaluatedTogether) {
+      const at::Tensor pixels = loader.take(batch_at(begin));
+      if (begin + kEvaluatedTogether < validation_pictures_.size())
+        loader.prepare(batch_at(begin + kEvaluatedTogether));
+      const c10::InferenceMode inference;
+      parts.push_back(compiled.forward_features(pixels).pooled);
+    }
+    pooled = at::cat(parts);
+  }
+  // Rows of the frozen tower's images are in the order of the records, as these are.
+  return class_sides(validation_, [&](const Shown& shown) {
+    return logits_by_sides(shown, [&](const std::vector<std::int64_t>& positions) {
+      const auto first = static_cast<std::size_t>(positions.front());
+      at::Tensor image, text;
+      if (shown.image[first] != kNotShown)
+        image = pooled.index_select(0, rows_at(shown.image, positions));
+      if (shown.text[first] != kNotShown)
+        text = validation_.texts.pooled.index_select(0, rows_at(shown.text, positions));
+      return model_.pooled_logits(image, text);
+    });
+  });
+}
+
+Metrics ImageTuning::evaluate() {
+  return class_metrics(validation_sides(), model_.labels().multi_label);
+}
+
+}  // namespace bifocal::training

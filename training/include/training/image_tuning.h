@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "training/class_training.h"
+#include "training/image_loader.h"
+#include "training/mixing.h"
+#include "vision/efficientnet.h"
+
+namespace bifocal::training {
+
+// A copy of `tower`, without its classifier and with another drop-connect rate: what is thawed.
+vision::EfficientNet thawed_copy(const vision::EfficientNet& tower, double drop_connect);
+
+// The parameters of a vision tower, a group for the stem, each block and the head: the top one at
+// `learning_rate`, each below at `layer_decay` times the rate above. Those of the lowest
+// `frozen_stages` stages and of the stem are in none of them, unless it is 0, and need no gradient
+// any more.
+std::vector<ParameterGroup> vision_groups(vision::EfficientNetImpl& tower, double learning_rate,
+                                          double layer_decay, double weight_decay,
+                                          std::int64_t frozen_stages);
+
+// Dropout, drop-connect and, if `live_batch_norm`, the batch norms of what is not frozen.
+void set_vision_training(vision::EfficientNetImpl& tower, bool training, bool live_batch_norm,
+                         std::int64_t frozen_stages);
+
+// Trains the vision tower and the class head on augmented pictures; texts as the frozen tower gave
+// them.
+class ImageTuning : public Trainable {
+ public:
+  struct Options {
+    double learning_rate = 1e-3;           // of the head
+    double backbone_learning_rate = 1e-4;  // of the tower's top
+    double layer_decay = 0.8;
+    double weight_decay = 1e-4;
+    std::int64_t frozen_stages = 0;
+    bool live_batch_norm = false;
+    double modality_dropout = 0.0;
+    Mixing mixing;  // a batch that is mixed is shown without its texts
+    Augmentation augmentation;
+    std::size_t threads = 1;  // that decode
+    ClassLoss loss;
+  };
+  // Of `train`, the examples with an image.
+  ImageTuning(ClassModel model, vision::EfficientNet vision, const vision::Preprocess& preprocess,
+              const ClassExamples& train, const ClassExamples& validation, const Options& options);
+
+  std::vector<ParameterGroup> parameter_groups() override;
+  nn::StateDict state() override;
+  void set_training(bool training) override;
+  std::size_t sample_count() const override { return pictured_.size(); }
+  std::string sample_id(std::size_t sample) const override { return train_pictures_[sample].id; }
+  void prepare(const Batch& upcoming) override { loader_.prepare(upcoming); }
+  Loss loss(const Batch& batch) override;
+  Metrics evaluate() override;
+
+  // Of the validation set.
+  std::vector<ClassSide> validation_sides();
+
+ private:
+  ClassModel model_;
+  vision::EfficientNet vision_;
+  vision::Preprocess preprocess_;
+  const ClassExamples& train_;
+  const ClassExamples& validation_;
+  Options options_;
+  std::vector<std::size_t> pictured_;  // [samples]: the example
+  RecordSet train_pictures_, validation_pictures_;
+  ImageLoader loader_;
+};
+
+}  // namespace bifocal::training
