@@ -9,15 +9,17 @@
 
 namespace bifocal::training {
 
-at::Tensor class_loss(const at::Tensor& logits, const at::Tensor& targets, const ClassLoss& loss) {
+at::Tensor class_loss(const at::Tensor& logits, const at::Tensor& targets, const ClassLoss& loss,
+                      const ProcessGroup& group) {
   const double spread =
       loss.smoothing / (loss.multi_label ? 2.0 : static_cast<double>(targets.size(1)));
   const at::Tensor t = loss.smoothing > 0 ? targets * (1 - loss.smoothing) + spread : targets;
   const at::Tensor weighted = loss.weights.defined() ? t * loss.weights : t;
   if (loss.multi_label)
     return -(weighted * at::log_sigmoid(logits) + (1 - t) * at::log_sigmoid(-logits)).mean();
-  const at::Tensor total = (loss.weights.defined() ? targets * loss.weights : targets).sum();
-  return -(weighted * at::log_softmax(logits, 1)).sum() / total;
+  at::Tensor total = (loss.weights.defined() ? targets * loss.weights : targets).sum();
+  group.sum(total);
+  return -(weighted * at::log_softmax(logits, 1)).sum() * static_cast<double>(group.size()) / total;
 }
 
 at::Tensor balanced_weights(const at::Tensor& targets, bool multi_label) {

@@ -144,7 +144,8 @@ Loss ClassTraining::loss(const Batch& batch) {
     randoms.push_back(random);
   }
   const at::Tensor targets = train_.targets.index_select(0, index_of(samples));
-  return {class_loss(logits(train_, shown, views, &randoms), targets, options_.loss), {}};
+  return {class_loss(logits(train_, shown, views, &randoms), targets, options_.loss, *batch.group),
+          {}};
 }
 
 std::vector<ClassSide> ClassTraining::validation_sides() const {

@@ -161,9 +161,10 @@ std::string directory_name(std::string phase) {
 bool run_phase(const ClassRun& run, Trainable& trainable, const LoopSettings& settings,
                SeedResult& seed) {
   const std::string name = directory_name(settings.phase);
-  const TrainingResult result = training::train(
-      trainable, settings,
-      {run.directory / name, run.options.resume, run.options.observers, run.options.interrupted});
+  const TrainingResult result =
+      training::train(trainable, settings,
+                      {run.directory / name, run.options.resume, run.options.observers,
+                       run.options.interrupted, run.options.group});
   seed.core_hours += result.core_seconds / 3600;
   seed.logs.emplace_back(name, run.directory / name / "metrics.jsonl");
   if (result.ended == TrainingResult::Ended::kInterrupted) {
@@ -307,10 +308,12 @@ ClassRun prepare(const TrainConfig& config, const RunOptions& options) {
   run.say("encoding " + std::to_string(data.train.size()) + " + " +
           std::to_string(data.validation.size()) +
           " records with the frozen towers, or finding them in " + encoding.cache.string());
-  run.train = encode_examples(data.train, labels, run.encoders, config.horizontal_flip > 0,
-                              config.max_text_tokens, encoding);
-  run.validation = encode_examples(data.validation, labels, run.encoders, /*flipped=*/false,
-                                   run.encoders.text->config().max_tokens, encoding);
+  options.group->first_then_others([&] {
+    run.train = encode_examples(data.train, labels, run.encoders, config.horizontal_flip > 0,
+                                config.max_text_tokens, encoding);
+    run.validation = encode_examples(data.validation, labels, run.encoders, /*flipped=*/false,
+                                     run.encoders.text->config().max_tokens, encoding);
+  });
   if (run.train.images.pooled.defined()) {
     run.fusion.grid_height =
         config.from_bundle.empty() ? run.train.images.grid_height : run.fusion.grid_height;
@@ -352,6 +355,7 @@ RunReport run_classes(const TrainConfig& config, const RunOptions& options) {
   outcome.core_hours = report.core_hours;
   outcome.skipped = run.train.skipped.size() + run.validation.skipped.size();
   report.metrics = best->metrics;
+  if (!options.group->is_first()) return report;
 
   const Calibration calibration = calibrate(best->model, best->sides);
   outcome.temperature = calibration.temperature;

@@ -158,7 +158,7 @@ Loss ImageTuning::loss(const Batch& batch) {
       text = train_.texts.pooled.index_select(0, rows_at(shown.text, positions));
     return model_.pooled_logits(image, text);
   });
-  return {class_loss(logits, targets, options_.loss), {}};
+  return {class_loss(logits, targets, options_.loss, *batch.group), {}};
 }
 
 std::vector<ClassSide> ImageTuning::validation_sides() {

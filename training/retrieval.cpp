@@ -111,7 +111,7 @@ nn::StateDict PooledHeads::state() {
 void PooledHeads::set_training(bool training) { model_.fusion->train(training); }
 
 Loss PooledHeads::loss(const Batch& batch) {
-  const Drawn drawn = draw(train_, batch, batch.own_samples());
+  const Drawn drawn = draw(train_, batch, batch.samples);
   const at::Tensor scale = model_.fusion->logit_scale().exp();
   const at::Tensor image = model_.fusion->own_image_vector(pooled_images(train_, drawn));
   at::Tensor total;
@@ -241,7 +241,7 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
 
 // Of the whole batch, some cells of each image's map, drawn anew each time.
 ImageStates FusionRetrieval::draw_images(const Batch& batch) const {
-  Drawn drawn = draw(train_, batch, batch.samples);
+  Drawn drawn = draw(train_, batch, batch.whole);
   const ImageFeatures& images = train_.images;
   const std::int64_t all = images.tokens.size(2);
   const std::int64_t kept = std::min(options_.visual_tokens, all);
@@ -264,10 +264,10 @@ ImageStates FusionRetrieval::draw_images(const Batch& batch) const {
 }
 
 Loss FusionRetrieval::loss(const Batch& batch) {
-  const Drawn own = draw(train_, batch, batch.own_samples());
+  const Drawn own = draw(train_, batch, batch.samples);
   const ImageStates images = draw_images(batch);
   const std::int64_t longest =
-      train_.captions.lengths.index_select(0, index_of(draw(train_, batch, batch.samples).first))
+      train_.captions.lengths.index_select(0, index_of(draw(train_, batch, batch.whole).first))
           .max()
           .item<std::int64_t>();
   const CaptionStates first = captions(train_, own.first, longest);

@@ -31,9 +31,11 @@ double processor_seconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// ATen's default generator, which dropout draws from, starts afresh with each batch.
+// ATen's default generator, which dropout draws from, starts afresh with each batch and rank.
 void seed_dropout(const Batch& batch) {
-  at::manual_seed(static_cast<std::uint64_t>(batch.random().next()));
+  Random random = batch.random();
+  for (std::int64_t rank = 0; rank < batch.group->rank(); ++rank) random.next();
+  at::manual_seed(static_cast<std::uint64_t>(random.next()));
 }
 
 class Loop {
@@ -98,7 +100,12 @@ class Loop {
 
  private:
   Batch batch(std::int64_t number) {
-    return {sampler_.batch(number), number, sampler_.epoch_of(number), settings_.seed, &group_};
+    Batch batch{{},     sampler_.batch(number), number, sampler_.epoch_of(number), settings_.seed,
+                &group_};
+    const auto share = static_cast<std::int64_t>(batch.whole.size()) / group_.size();
+    const auto first = batch.whole.begin() + group_.rank() * share;
+    batch.samples.assign(first, first + share);
+    return batch;
   }
 
   static nn::StateDict alike(nn::StateDict state, const ProcessGroup& group) {
@@ -146,7 +153,7 @@ class Loop {
       const Batch now = batch(step_ * settings_.accumulation + i);
       if (i + 1 == settings_.accumulation) announce(step_ + 1);
       seed_dropout(now);
-      samples.insert(samples.end(), now.samples.begin(), now.samples.end());
+      samples.insert(samples.end(), now.whole.begin(), now.whole.end());
       if (i + 1 == settings_.accumulation) buckets_.arm();
       add_gradients(now, report);
     }

@@ -36,7 +36,7 @@ class LineFit : public training::Trainable {
 
   training::Loss loss(const training::Batch& batch) override {
     std::vector<float> x, y;
-    for (const std::size_t sample : batch.own_samples()) {
+    for (const std::size_t sample : batch.samples) {
       const float at = static_cast<float>(sample) / 10;
       x.push_back(at);
       y.push_back(3 * at - 1 + static_cast<float>(batch.random_of(sample).uniform(-0.1, 0.1)));

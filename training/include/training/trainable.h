@@ -20,18 +20,12 @@ using Metrics = std::map<std::string, double, std::less<>>;  // by name: "rsum",
 
 // What one forward pass is given.
 struct Batch {
-  std::vector<std::size_t> samples;  // indices into the training set; the same on every rank
-  std::int64_t number = 0;           // of all batches of the run, from 0
-  std::int64_t epoch = 0;            // from 0
-  std::uint64_t seed = 0;            // of the run
-  const ProcessGroup* group = nullptr;
-
-  // Which of `samples` are this rank's to work on.
-  std::vector<std::size_t> own_samples() const {
-    const std::size_t count = samples.size() / static_cast<std::size_t>(group->size());
-    const auto first = samples.begin() + group->rank() * static_cast<std::int64_t>(count);
-    return {first, first + static_cast<std::int64_t>(count)};
-  }
+  std::vector<std::size_t> samples;     // this rank's, as indices into the training set
+  std::int64_t number = 0;              // of all batches of the run, from 0
+  std::int64_t epoch = 0;               // from 0
+  std::uint64_t seed = 0;               // of the run
+  std::vector<std::size_t> whole;       // all ranks' in their order, the same on each
+  const ProcessGroup* group = nullptr;  // who shares the batch
 
   // The random numbers of one sample in one epoch, whoever draws them and on whatever thread.
   Random random_of(std::size_t sample) const noexcept {
