@@ -1,8 +1,6 @@
 #include <c10/core/GradMode.h>
 
 #include <chrono>
-#include <cstdio>
-#include <ctime>
 #include <numeric>
 #include <sstream>
 #include <utility>
@@ -11,41 +9,18 @@
 #include "core/files.h"
 #include "core/safetensors.h"
 #include "models/bundle.h"
-#include "models/fusion_model.h"
 #include "nn/weights.h"
 #include "text/bert_checkpoint.h"
 #include "training/data_sets.h"
+#include "training/encoders.h"
+#include "training/model_card.h"
 #include "training/retrieval.h"
 #include "training/run.h"
-#include "vision/efficientnet_checkpoint.h"
 
 namespace bifocal::training {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Encoders {
-  vision::EfficientNet vision{nullptr};
-  vision::Preprocess preprocess;
-  text::Bert text{nullptr};
-  std::unique_ptr<text::Tokenizer> tokenizer;
-};
-
-Encoders load_encoders(const TrainConfig& config) {
-  for (const auto& [key, value] : {std::pair{"vision", config.vision}, {"text", config.text}})
-    if (value.empty())
-      throw Error(ErrorCode::kInvalidArgument, std::string(key) + " is missing: --" + key +
-                                                   " names the directory of the encoder");
-  Encoders encoders;
-  encoders.vision = vision::load_efficientnet(config.vision);
-  encoders.preprocess =
-      config.preprocessor.empty()
-          ? models::read_preprocess(config.vision)
-          : vision::Preprocess::from_config(core::JsonConfig::read(config.preprocessor));
-  encoders.text = text::load_bert(config.text);
-  encoders.tokenizer = text::load_tokenizer(config.text);
-  return encoders;
-}
 
 // Records with an image that decodes and at least one text.
 PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, bool flipped,
@@ -88,47 +63,36 @@ fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& en
   return fusion::FusionConfig::from_config(core::JsonConfig(std::move(json), "fusion layer"));
 }
 
-std::string number(double value, const char* format = "%.1f") {
-  char text[32];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
 // The model card, from what was run.
 std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
                  const PairFeatures& train, const PairFeatures& validation, std::size_t skipped,
                  const Metrics& metrics, double core_hours) {
   const auto value = [&metrics](const char* name) {
     const auto found = metrics.find(name);
-    return found == metrics.end() ? std::string("-") : number(found->second);
-  };
-  const auto last = [](const std::string& path) {
-    const fs::path whole = fs::absolute(path).lexically_normal();
-    return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+    return found == metrics.end() ? std::string("-") : fixed(found->second);
   };
   std::ostringstream text;
-  text << "---\nlicense: other\nlicense_name: that-of-the-training-data\nlibrary_name: bifocal\n"
-          "tags:\n- image-text-retrieval\n- feature-extraction\n---\n\n"
-       << "# " << (config.name.empty() ? last(config.out) : config.name) << "\n\n"
+  text << card_head("- image-text-retrieval\n- feature-extraction\n") << "# " << bundle_name(config)
+       << "\n\n"
        << "Vectors for images, texts and both together, in one space, and a match score; trained "
           "with\n`bifocal train --preset retrieval`.\n\n"
        << "## What it is made of\n\n"
-       << "- Vision: `" << last(config.vision) << "`, frozen.\n"
-       << "- Text: `" << last(config.text) << "`; its top " << config.text_layers
+       << "- Vision: `" << last_part(config.vision) << "`, frozen.\n"
+       << "- Text: `" << last_part(config.text) << "`; its top " << config.text_layers
        << " layers were trained along.\n"
        << "- Fusion: " << fusion.num_hidden_layers << " encoder layers of size "
        << fusion.hidden_size << ", vectors of " << fusion.embedding_size << " numbers.\n\n"
        << "## Training\n\n"
        << "| | images | captions |\n|---|---|---|\n"
-       << "| trained on `" << last(config.data) << "` | " << train.size() << " | "
+       << "| trained on `" << last_part(config.data) << "` | " << train.size() << " | "
        << train.first.back() << " |\n"
        << "| weights chosen by "
-       << (config.validation.empty() ? "a part of it" : "`" + last(config.validation) + "`")
+       << (config.validation.empty() ? "a part of it" : "`" + last_part(config.validation) + "`")
        << " | " << validation.size() << " | " << validation.first.back() << " |\n\n"
        << skipped << " records were skipped. Stage 1: pooled heads on frozen features, "
        << config.pooled_epochs << " epochs. Stage 2: fusion layer, heads and text layers, "
        << config.epochs << " epochs of batches of " << config.batch_size << ". Seed " << config.seed
-       << ". It took " << number(core_hours, "%.2f")
+       << ". It took " << fixed(core_hours, 2)
        << " core-hours. Every setting is in `training/config.json`, every step in "
           "`training/*.jsonl`.\n\n"
        << "## Quality\n\n"
@@ -143,9 +107,7 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
        << value("fused_r1") << " | " << value("mean_r1") << " (mean of the two vectors) |\n"
        << "| a true caption or that of another image, accuracy | " << value("match_accuracy")
        << " | " << value("cosine_accuracy") << " (best threshold on the cosine) |\n\n"
-       << "## Licences\n\n"
-          "The weights are made from the training data and from both encoders: their licences "
-          "bind you. Data\nthat is offered for research alone gives weights for research alone.\n";
+       << card_licences();
   return text.str();
 }
 
@@ -157,8 +119,6 @@ void write_text_delta(const fs::path& path, const fs::path& encoder, const Upper
   nn::write_state_dict(path, text::published_bert_weights(nn::state_dict_of(*layers), published),
                        core::DType::kBF16);
 }
-
-double processor_hours() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC / 3600; }
 
 }  // namespace
 
@@ -205,7 +165,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
     report.core_hours += result.core_seconds / 3600;
     report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
     if (report.interrupted) return report;
-    say("pooled heads alone: rsum " + number(result.metrics.at("rsum")));
+    say("pooled heads alone: rsum " + fixed(result.metrics.at("rsum")));
   }
 
   FusionRetrieval::Options stage;
@@ -245,7 +205,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
                                    train.images.skipped.size() + data.train.skipped().size(),
                                    result.metrics, report.core_hours));
   models::BundleParts parts;
-  parts.name = config.name.empty() ? fs::path(config.out).filename().string() : config.name;
+  parts.name = bundle_name(config);
   parts.licence = "that-of-the-training-data";
   parts.vision = config.vision;
   if (!config.preprocessor.empty()) parts.preprocessor = config.preprocessor;

@@ -8,6 +8,7 @@
 #include "bifocal/error.h"
 #include "core/files.h"
 #include "nn/precision.h"
+#include "training/encoders.h"
 
 namespace bifocal::training {
 
@@ -47,20 +48,22 @@ LoopSettings loop_settings(const TrainConfig& config, const std::string& phase) 
   return settings;
 }
 
-RunReport run_training(const TrainConfig& config, const RunOptions& options) {
-  if (config.out.empty())
+RunReport run_training(const TrainConfig& given, const RunOptions& options) {
+  if (given.out.empty())
     throw Error(ErrorCode::kInvalidArgument, "out is missing: --out names the bundle to make");
-  if (fs::exists(config.out) && !options.replace)
+  if (fs::exists(given.out) && !options.replace)
     throw Error(ErrorCode::kInvalidArgument,
-                config.out + ": exists; choose another --out, or replace it with --force");
+                given.out + ": exists; choose another --out, or replace it with --force");
+  const TrainConfig config = with_encoders_of_bundle(given);
   const fs::path run = run_directory(config);
   std::error_code failure;
   fs::create_directories(run, failure);
   if (failure)
     throw Error(ErrorCode::kIo, run.string() + ": cannot be made (" + failure.message() + ")");
-  core::write_file_atomically(run / "config.json", to_json(config).dump(2) + "\n");
+  core::write_file_atomically(run / "config.json", to_json(given).dump(2) + "\n");
   at::set_num_threads(static_cast<int>(thread_count(config)));
   if (config.preset == "retrieval") return run_retrieval(config, options);
+  if (config.preset == "contrasts") return run_contrasts(config, options);
   throw Error(ErrorCode::kUnsupported, "the preset " + config.preset + " cannot be run yet");
 }
 

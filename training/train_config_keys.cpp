@@ -104,6 +104,9 @@ std::vector<TrainConfigKey> make_keys() {
       text("images", "Data", &C::images,
            "Where the images of a table are: a tar or a directory; empty: beside it"),
 
+      text("from_bundle", "Model", &C::from_bundle,
+           "A bundle to begin with, in place of vision and text; of the fusion layer too where "
+           "classes are trained"),
       text("vision", "Model", &C::vision,
            "Vision encoder: a directory with config.json and model.safetensors"),
       text("text", "Model", &C::text, "Text encoder: likewise, with the tokenizer's files"),
@@ -190,6 +193,17 @@ std::vector<TrainConfigKey> make_keys() {
              "Within that, of the true pair above its false ones"),
       whole("match_pairs", "Retrieval, stage 2", &C::match_pairs, 1, 1'000'000,
             "True pairs of a batch that the match head sees"),
+
+      whole("align_epochs", "Contrasts", &C::align_epochs, 0, 100'000,
+            "Passes that train the token projections alone, by late interaction"),
+      number("align_learning_rate", "Contrasts", &C::align_learning_rate, 0, 10, "Peak rate"),
+      whole("pairs_per_image", "Contrasts", &C::pairs_per_image, 1, 1000,
+            "Contrasts of an image in a batch, drawn anew each time"),
+      text("curriculum", "Contrasts", &C::curriculum,
+           "Kinds of contrast in the order in which they join, separated by commas; the others "
+           "join last; empty: all from the start"),
+      number("curriculum_share", "Contrasts", &C::curriculum_share, 0, 1,
+             "Share of the epochs in which kinds join"),
 
       whole("hidden_size", "Fusion layer", &C::hidden_size, 1, kSize, "Its size d"),
       whole("embedding_size", "Fusion layer", &C::embedding_size, 1, kSize,

@@ -20,7 +20,7 @@ struct TrainConfig {
 
   std::string data, validation, images;
   double validation_share = 0.1;
-  std::string vision, text, preprocessor;
+  std::string from_bundle, vision, text, preprocessor;
   std::string out, name, run, cache;
 
   std::int64_t seed = 1;
@@ -52,6 +52,11 @@ struct TrainConfig {
   std::int64_t match_pairs = 256;
   std::int64_t hidden_size = 256, embedding_size = 512, fusion_layers = 2, attention_heads = 8,
                intermediate_size = 512;
+
+  std::int64_t align_epochs = 0, pairs_per_image = 2;
+  double align_learning_rate = 2e-3;
+  std::string curriculum;
+  double curriculum_share = 0.5;
 
   bool operator==(const TrainConfig&) const = default;
 };
