@@ -117,6 +117,14 @@ at::Tensor FusionTransformerImpl::own_text_vector(const at::Tensor& pooled) cons
   return own_vector(pooled_text_->weights(), pooled);
 }
 
+at::Tensor FusionTransformerImpl::projected_image_tokens(const at::Tensor& tokens) const {
+  return vision_projection_->weights().forward(tokens);
+}
+
+at::Tensor FusionTransformerImpl::projected_text_tokens(const at::Tensor& tokens) const {
+  return text_projection_->weights().forward(tokens);
+}
+
 CompiledFusionTransformer FusionTransformerImpl::compile(nn::Precision precision) const {
   return CompiledFusionTransformer(config_, weights(), precision);
 }

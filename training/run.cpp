@@ -80,8 +80,10 @@ RunReport run_training(const TrainConfig& given, const RunOptions& asked) {
     options.observers.push_back(&events.emplace(run / "events"));
   else
     options.observers.clear();
-  RunReport report =
-      config.preset == "retrieval" ? run_retrieval(config, options) : run_classes(config, options);
+  const auto run_preset = config.preset == "retrieval"   ? run_retrieval
+                          : config.preset == "contrasts" ? run_contrasts
+                                                         : run_classes;
+  RunReport report = run_preset(config, options);
   if (!report.interrupted && options.group->is_first())
     write_report(run, bundle_name(config), report.logs, report.lines);
   return report;

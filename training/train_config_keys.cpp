@@ -244,6 +244,17 @@ std::vector<TrainConfigKey> make_keys() {
       number("random_erasing", "Augmentation", &C::random_erasing, 0, 1,
              "How often a rectangle is replaced by noise"),
 
+      whole("align_epochs", "Contrasts", &C::align_epochs, 0, 100'000,
+            "Passes that train the token projections alone, by late interaction"),
+      number("align_learning_rate", "Contrasts", &C::align_learning_rate, 0, 10, "Peak rate"),
+      whole("pairs_per_image", "Contrasts", &C::pairs_per_image, 1, 1000,
+            "Contrasts of an image in a batch, drawn anew each time"),
+      text("curriculum", "Contrasts", &C::curriculum,
+           "Kinds of contrast in the order in which they join, separated by commas; the others "
+           "join last; empty: all from the start"),
+      number("curriculum_share", "Contrasts", &C::curriculum_share, 0, 1,
+             "Share of the epochs in which kinds join"),
+
       whole("hidden_size", "Fusion layer", &C::hidden_size, 1, kSize, "Its size d"),
       whole("embedding_size", "Fusion layer", &C::embedding_size, 1, kSize,
             "Numbers of a vector, e"),

@@ -45,6 +45,18 @@ std::span<const TrainPreset> train_presets() {
         {"crop_min_area", 0.4},
         {"horizontal_flip", 0.5},
         {"color_jitter", 0.2}}},
+      {"contrasts",
+       "Which of two texts is true of an image: the match head of the fusion layer",
+       {{"epochs", 12},
+        {"batch_size", 32},
+        {"learning_rate", 1e-3},
+        {"weight_decay", 0.05},
+        {"beta2", 0.98},
+        {"average_decay", 0.98},
+        {"dropout", 0.0},
+        {"pooled_epochs", 10},
+        {"pooled_batch_size", 64},
+        {"align_epochs", 4}}},
   };
   return presets;
 }

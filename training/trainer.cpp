@@ -100,7 +100,7 @@ class Loop {
 
  private:
   Batch batch(std::int64_t number) {
-    Batch batch{{},     sampler_.batch(number), number, sampler_.epoch_of(number), settings_.seed,
+    Batch batch{{},     number, sampler_.epoch_of(number), settings_.seed, sampler_.batch(number),
                 &group_};
     const auto share = static_cast<std::int64_t>(batch.whole.size()) / group_.size();
     const auto first = batch.whole.begin() + group_.rank() * share;

@@ -21,6 +21,8 @@ Command add_bundle(CLI::App& root);
 Command add_evaluate(CLI::App& root);
 Command add_serve(CLI::App& root);
 Command add_train(CLI::App& root);
+Command add_contrasts(CLI::App& root);
+Command add_scenes(CLI::App& root);
 Command add_completion(CLI::App& root);
 
 }  // namespace bifocal::cli

@@ -14,6 +14,7 @@
 #include "output.h"
 #include "progress.h"
 #include "training/evaluation/bundle_evaluation.h"
+#include "training/evaluation/contrast_controls.h"
 #include "training/records.h"
 
 namespace bifocal::cli {
@@ -35,6 +36,7 @@ using training::Section;
 struct EvaluateOptions {
   ModelOptions model;
   std::filesystem::path data, json;
+  std::filesystem::path controls;  // contrasts that controls are trained on; empty: no controls
   training::RecordOptions records;
   training::EvaluationOptions evaluation;
   std::vector<std::string> tasks{"all"};
@@ -86,8 +88,14 @@ const std::vector<Task>& tasks() {
              find_label_set(model.fusion_config().label_sets, options.label_set));
        }},
       {"contrasts", &BundleEvaluation::has_contrasts,
-       [](const BundleEvaluation& evaluation, const EvaluateOptions&, const models::FusionModel&) {
-         return std::vector<Section>{evaluation.contrasts()};
+       [](const BundleEvaluation& evaluation, const EvaluateOptions& options,
+          const models::FusionModel& model) {
+         if (options.controls.empty()) return std::vector<Section>{evaluation.contrasts()};
+         const training::SetEncoder encoder(model, options.model.load.threads);
+         const BundleEvaluation train(encoder, training::RecordSet::open(options.controls),
+                                      options.evaluation);
+         return std::vector<Section>{
+             evaluation.contrasts(training::contrast_controls(train, evaluation))};
        }},
   };
   return all;
@@ -212,6 +220,10 @@ Command add_evaluate(CLI::App& root) {
       ->default_str("all");
   app->add_option("--json", options->json,
                   "The figures as JSON too; -: only as JSON, to\nstandard output")
+      ->type_name("FILE");
+  app->add_option("--controls", options->controls,
+                  "Contrasts: train what sees pooled vectors alone on\nthose of this file, and "
+                  "compare with it")
       ->type_name("FILE");
   app->add_option("--label-set", options->label_set, "Which of the bundle's label sets")
       ->type_name("NAME");

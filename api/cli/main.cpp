@@ -47,9 +47,9 @@ int parse_and_run(int argc, char** argv, bool& debug) {
   root.fallthrough();
   root.require_subcommand(0, 1);
   const std::vector<Command> commands = {
-      add_embed(root),    add_classify(root),  add_match(root), add_tokenize(root),
-      add_inspect(root),  add_bundle(root),    add_serve(root), add_train(root),
-      add_evaluate(root), add_completion(root)};
+      add_embed(root),    add_classify(root), add_match(root),     add_tokenize(root),
+      add_inspect(root),  add_bundle(root),   add_serve(root),     add_train(root),
+      add_evaluate(root), add_scenes(root),   add_contrasts(root), add_completion(root)};
   root.footer(kFooter);  // after the commands, which would inherit it
 
   try {

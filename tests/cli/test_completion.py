@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-COMMANDS = {"embed", "classify", "match", "tokenize", "inspect", "bundle", "train", "evaluate", "completion"}
+COMMANDS = {"embed", "classify", "match", "tokenize", "inspect", "bundle", "train", "evaluate", "scenes", "contrasts", "completion"}
 
 
 @pytest.fixture(scope="module")

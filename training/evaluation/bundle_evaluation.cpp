@@ -425,7 +425,11 @@ Section BundleEvaluation::contrasts(const std::vector<Control>& controls) const 
       "difference: match head minus cosine over the same pairs; its error: one standard "
       "error, images being independent",
       {}};
-  for (const Control& control : controls) section.columns.push_back(control.name);
+  for (const Control& control : controls) {
+    section.columns.push_back(control.name);
+    section.columns.push_back("over " + control.name);
+    section.columns.push_back("error over " + control.name);
+  }
   constexpr double kNoInterval = std::numeric_limits<double>::quiet_NaN();
   const auto add = [&](const std::string& name, const std::vector<std::size_t>& members) {
     // Images of these, numbered from 0, are what is resampled.
@@ -447,20 +451,28 @@ Section BundleEvaluation::contrasts(const std::vector<Control>& controls) const 
           },
           options_.bootstrap);
     };
-    std::vector<double> first, second;
-    std::vector<std::size_t> cluster;
-    for (const std::size_t i : members) {
-      first.push_back(100 * by_head[i]);
-      second.push_back(100 * by_cosine[i]);
-      cluster.push_back(contrasts_[i].image);
-    }
-    const PairedDifference difference = paired_difference(first, second, cluster);
+    const auto head_over = [&](const std::vector<double>& other) {
+      std::vector<double> first, second;
+      std::vector<std::size_t> cluster;
+      for (const std::size_t i : members) {
+        first.push_back(100 * by_head[i]);
+        second.push_back(100 * other[i]);
+        cluster.push_back(contrasts_[i].image);
+      }
+      return paired_difference(first, second, cluster);
+    };
+    const PairedDifference difference = head_over(by_cosine);
     Section::Row row{
         name,
         {Estimate{static_cast<double>(members.size()), kNoInterval, kNoInterval}, accuracy(by_head),
          accuracy(by_cosine), Estimate{difference.mean, kNoInterval, kNoInterval},
          Estimate{difference.standard_error, kNoInterval, kNoInterval}}};
-    for (const Control& control : controls) row.cells.push_back(accuracy(control.right));
+    for (const Control& control : controls) {
+      const PairedDifference over = head_over(control.right);
+      row.cells.push_back(accuracy(control.right));
+      row.cells.push_back(Estimate{over.mean, kNoInterval, kNoInterval});
+      row.cells.push_back(Estimate{over.standard_error, kNoInterval, kNoInterval});
+    }
     section.rows.push_back(std::move(row));
   };
   for (const auto& [kind, members] : of_kind) add(kind, members);

@@ -37,6 +37,10 @@ class FusionTransformerImpl : public torch::nn::Module {
   // is trained before there is a transformer. With a skip only.
   at::Tensor own_image_vector(const at::Tensor& pooled) const;
   at::Tensor own_text_vector(const at::Tensor& pooled) const;
+  // The towers' tokens as the encoder sees them, [..., C] and [..., H] -> [..., d], before position
+  // and type are added.
+  at::Tensor projected_image_tokens(const at::Tensor& tokens) const;
+  at::Tensor projected_text_tokens(const at::Tensor& tokens) const;
 
   CompiledFusionTransformer compile(nn::Precision precision) const;
   const FusionConfig& config() const noexcept { return config_; }

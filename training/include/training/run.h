@@ -40,6 +40,7 @@ RunReport run_training(const TrainConfig& config, const RunOptions& options);
 // The presets, each in a file of its own; options.group is there.
 RunReport run_retrieval(const TrainConfig& config, const RunOptions& options);
 RunReport run_classes(const TrainConfig& config, const RunOptions& options);
+RunReport run_contrasts(const TrainConfig& config, const RunOptions& options);
 
 // What they share.
 std::filesystem::path run_directory(const TrainConfig& config);  // config.run, else OUT.training

@@ -68,6 +68,11 @@ struct TrainConfig {
   std::int64_t rand_augment_ops = 0;
   double rand_augment_magnitude = 9.0, random_erasing = 0.0;
 
+  std::int64_t align_epochs = 0, pairs_per_image = 2;
+  double align_learning_rate = 2e-3;
+  std::string curriculum;
+  double curriculum_share = 0.5;
+
   bool operator==(const TrainConfig&) const = default;
 };
 

@@ -1,0 +1,158 @@
+#include <ATen/ops/allclose.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <string>
+
+#include "bifocal/error.h"
+#include "core/mapped_file.h"
+#include "core/sha256.h"
+#include "models/bundle.h"
+#include "models/fusion_model.h"
+#include "temporary_directory.h"
+#include "tiny_bundle.h"
+#include "training/contrast_training.h"
+#include "training/evaluation/bundle_evaluation.h"
+#include "training/evaluation/contrast_controls.h"
+#include "training/record_writer.h"
+#include "training/run.h"
+#include "training/scenes/scene.h"
+
+namespace bifocal::training {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryDirectory;
+
+struct ContrastsRun : ::testing::Test {
+  TemporaryDirectory directory;
+  models::BundleParts parts = testing::write_tiny_encoders(directory.path());
+
+  void SetUp() override {
+    write_records(scene_records(SceneSplit::kTrain, 1, 24), directory / "scenes/train.jsonl", true);
+    write_records(scene_records(SceneSplit::kValidation, 1, 8),
+                  directory / "scenes/validation.jsonl", true);
+  }
+
+  TrainConfig config(const std::string& out,
+                     std::map<std::string, nlohmann::json> more = {}) const {
+    std::map<std::string, nlohmann::json> values = {{"preset", "contrasts"},
+                                                    {"data", (directory / "scenes").string()},
+                                                    {"vision", parts.vision.string()},
+                                                    {"text", parts.text.string()},
+                                                    {"cache", (directory / "cache").string()},
+                                                    {"out", (directory / out).string()},
+                                                    {"epochs", 4},
+                                                    {"batch_size", 8},
+                                                    {"pooled_epochs", 2},
+                                                    {"pooled_batch_size", 8},
+                                                    {"align_epochs", 2},
+                                                    {"curriculum", "presence, side"},
+                                                    {"hidden_size", 16},
+                                                    {"embedding_size", 24},
+                                                    {"attention_heads", 4},
+                                                    {"intermediate_size", 32},
+                                                    {"checkpoint_every", 2},
+                                                    {"threads", 1},
+                                                    {"bf16", "off"}};
+    for (const auto& [key, value] : more) values[key] = value;
+    return read_train_config("", values);
+  }
+};
+
+std::string digest(const fs::path& path) {
+  return core::sha256_hex(core::MappedFile::open(path).bytes());
+}
+
+TEST_F(ContrastsRun, WritesABundleWhoseEvaluationAgrees) {
+  const RunReport report = run_training(config("bundle"), {});
+  ASSERT_FALSE(report.interrupted);
+  const models::Bundle bundle = models::Bundle::open(directory / "bundle");
+  bundle.verify_checksums();
+  EXPECT_TRUE(bundle.fusion().match_cosine);
+  EXPECT_THAT(bundle.card(), ::testing::HasSubstr("| trained on `scenes` | 24 | 144 |"));
+  const auto model = models::FusionModel::load(bundle, nn::Precision::kFp32);
+  const SetEncoder encoder(*model, 1);
+  EvaluationOptions options;
+  options.bootstrap.resamples = 0;
+  const BundleEvaluation train(encoder, scene_records(SceneSplit::kTrain, 1, 24), options);
+  const BundleEvaluation validation(encoder, scene_records(SceneSplit::kValidation, 1, 8), options);
+  ControlOptions few;
+  few.epochs = 2;
+  few.hidden_size = 16;
+  const Section section = validation.contrasts(contrast_controls(train, validation, few));
+  ASSERT_EQ(section.rows.back().name, "all");
+  // A bundle is bfloat16: a contrast or two may turn.
+  EXPECT_NEAR(section.rows.back().cells[1]->value, report.metrics.at("all"), 5);
+  ASSERT_EQ(section.columns.size(), section.rows.back().cells.size());
+  for (std::size_t c = 0; c < section.columns.size(); ++c)
+    if (section.columns[c] == "image alone") {
+      EXPECT_EQ(section.rows.back().cells[c]->value, 50);
+      EXPECT_NEAR(section.rows.back().cells[c + 1]->value, section.rows.back().cells[1]->value - 50,
+                  1e-9);
+    }
+  EXPECT_THAT(section.columns, ::testing::IsSupersetOf({"text alone", "two towers", "pooled MLP"}));
+}
+
+TEST_F(ContrastsRun, KilledInAnyPhaseAndResumedGivesTheSameBundle) {
+  run_training(config("whole"), {});
+  struct DieAt : Observer {
+    std::string phase;
+    std::int64_t step;
+    DieAt(std::string in, std::int64_t at) : phase(std::move(in)), step(at) {}
+    void on_step(const LoopSettings& settings, const StepReport& report) override {
+      if (settings.phase == phase && report.step == step) ::raise(SIGKILL);
+    }
+  };
+  for (const char* phase : {"pooled heads", "token projections", "fusion"}) {
+    const TrainConfig broken = config("broken");
+    fs::remove_all(directory / "broken");
+    fs::remove_all(directory / "broken.training");
+    EXPECT_EXIT(
+        {
+          DieAt die(phase, 4);
+          RunOptions options;
+          options.observers = {&die};
+          run_training(broken, options);
+        },
+        ::testing::KilledBySignal(SIGKILL), "");
+    RunOptions options;
+    options.resume = true;
+    run_training(broken, options);
+    EXPECT_EQ(digest(directory / "broken/fusion/model.safetensors"),
+              digest(directory / "whole/fusion/model.safetensors"))
+        << phase;
+  }
+}
+
+TEST_F(ContrastsRun, BeginsWithTheFusionLayerOfABundle) {
+  run_training(config("first"), {});
+  const auto second = config("second", {{"from_bundle", (directory / "first").string()},
+                                        {"vision", ""},
+                                        {"text", ""},
+                                        {"epochs", 1},
+                                        {"learning_rate", 0.0},
+                                        {"heads_learning_rate", 0.0},
+                                        {"gains_learning_rate", 0.0},
+                                        {"average_decay", 0.0},
+                                        {"pooled_epochs", 0},
+                                        {"align_epochs", 0}});
+  run_training(second, {});
+  EXPECT_EQ(digest(directory / "first/fusion/model.safetensors"),
+            digest(directory / "second/fusion/model.safetensors"));
+}
+
+TEST_F(ContrastsRun, ACurriculumOfAnUnknownKindIsRefused) {
+  try {
+    run_training(config("bundle", {{"curriculum", "presence, colours"}}), {});
+    FAIL() << "should have thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("\"colours\"; it has above, count"));
+  }
+}
+
+}  // namespace
+}  // namespace bifocal::training

@@ -1,0 +1,238 @@
+#include "training/contrast_training.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/softplus.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "bifocal/error.h"
+#include "nn/pooling.h"
+
+namespace bifocal::training {
+namespace {
+
+constexpr std::size_t kEvaluatedTogether = 128;
+constexpr double kInitialAttentionScale = 10;  // of the late interaction
+constexpr double kInitialLogitScale = 10;
+
+at::Tensor index_of(const std::vector<std::int64_t>& rows) { return at::tensor(rows, at::kLong); }
+
+bool is_pooled_head(const std::string& name) {
+  return name.starts_with("pooled_vision.") || name.starts_with("pooled_text.");
+}
+bool is_projection(const std::string& name) {
+  return name.starts_with("vision_projection.") || name.starts_with("text_projection.");
+}
+bool is_gain(const std::string& name) {
+  return name == "pooled_mix" || name == "residual_gain" || name == "match_scale";
+}
+
+}  // namespace
+
+ContrastTraining::ContrastTraining(fusion::FusionTransformer fusion, const ContrastFeatures& train,
+                                   const ContrastFeatures& validation, Options options)
+    : fusion_(std::move(fusion)),
+      train_(train),
+      validation_(validation),
+      options_(std::move(options)),
+      attention_scale_(at::full({}, std::log(kInitialAttentionScale)).requires_grad_()),
+      logit_scale_(at::full({}, std::log(kInitialLogitScale)).requires_grad_()) {
+  for (const std::string& kind : options_.curriculum) {
+    const auto found = std::ranges::find(train_.kinds, kind);
+    if (found == train_.kinds.end()) {
+      std::string known;
+      for (const std::string& other : train_.kinds) known += (known.empty() ? "" : ", ") + other;
+      throw Error(ErrorCode::kInvalidArgument,
+                  "curriculum: the data has no contrast of kind \"" + kind + "\"; it has " + known);
+    }
+    curriculum_.push_back(static_cast<std::size_t>(found - train_.kinds.begin()));
+  }
+}
+
+std::vector<std::size_t> ContrastTraining::kinds_at(std::int64_t epoch) const {
+  const double steps = static_cast<double>(curriculum_.size());
+  const double done =
+      options_.curriculum_epochs > 0 ? static_cast<double>(epoch) / options_.curriculum_epochs : 1;
+  std::vector<std::size_t> kinds;
+  if (curriculum_.empty() || done >= 1) {
+    kinds.resize(train_.kinds.size());
+    std::iota(kinds.begin(), kinds.end(), std::size_t{0});
+    return kinds;
+  }
+  const auto joined = static_cast<std::size_t>(done * steps) + 1;
+  kinds.assign(curriculum_.begin(), curriculum_.begin() + static_cast<std::ptrdiff_t>(std::min(
+                                                              joined, curriculum_.size())));
+  std::ranges::sort(kinds);
+  return kinds;
+}
+
+std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
+  ParameterGroup layer{"fusion layer", {}, options_.learning_rate, options_.weight_decay};
+  ParameterGroup heads{"pooled heads", {}, options_.heads_learning_rate, options_.weight_decay};
+  ParameterGroup gains{"gains", {}, options_.gains_learning_rate, 0.0};
+  for (const auto& entry : fusion_->named_parameters()) {
+    const std::string& name = entry.key();
+    const NamedParameter parameter{name, entry.value()};
+    switch (options_.phase) {
+      case Phase::kPooledHeads:
+        if (is_pooled_head(name)) heads.parameters.push_back(parameter);
+        if (name == "match_scale" || name == "match_head.fc2.bias")
+          gains.parameters.push_back(parameter);
+        break;
+      case Phase::kTokenProjections:
+        if (is_projection(name)) layer.parameters.push_back(parameter);
+        break;
+      case Phase::kFusion:
+        (is_pooled_head(name) ? heads
+         : is_gain(name)      ? gains
+                              : layer)
+            .parameters.push_back(parameter);
+        break;
+    }
+  }
+  if (options_.phase == Phase::kTokenProjections) {
+    gains.parameters.push_back({"late_interaction.attention_scale", attention_scale_});
+    gains.parameters.push_back({"late_interaction.logit_scale", logit_scale_});
+  }
+  std::vector<ParameterGroup> groups;
+  for (ParameterGroup& group : {std::ref(layer), std::ref(heads), std::ref(gains)})
+    if (!group.parameters.empty()) groups.push_back(std::move(group));
+  return groups;
+}
+
+nn::StateDict ContrastTraining::state() {
+  nn::StateDict state;
+  for (const ParameterGroup& group : parameter_groups())
+    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
+  return state;
+}
+
+// tokens [P, n, d], [P, L, d], valid [P, L] -> [P].
+at::Tensor ContrastTraining::late_interaction(const at::Tensor& image_tokens,
+                                              const at::Tensor& text_tokens,
+                                              const at::Tensor& valid) const {
+  const at::Tensor image = nn::l2_normalize(image_tokens), text = nn::l2_normalize(text_tokens);
+  const at::Tensor likeness = at::matmul(text, image.transpose(1, 2));  // [P, L, n]
+  const at::Tensor attention = at::softmax(likeness * attention_scale_.exp(), -1);
+  const at::Tensor found = (attention * likeness).sum(-1);  // [P, L]
+  const at::Tensor counted = valid.to(at::kFloat);
+  return (found * counted).sum(1) / counted.sum(1) * logit_scale_.exp();
+}
+
+at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
+                                    const std::vector<std::int64_t>& images,
+                                    const std::vector<std::int64_t>& texts) const {
+  const at::Tensor image_rows = index_of(images), text_rows = index_of(texts);
+  const at::Tensor image_pooled =
+      features.images.pooled.select(1, 0).index_select(0, image_rows);              // [P, C]
+  const at::Tensor text_pooled = features.texts.pooled.index_select(0, text_rows);  // [P, H]
+  if (options_.phase == Phase::kPooledHeads) {
+    const nn::StateDict weights = nn::state_dict_of(*fusion_);
+    const at::Tensor cosine =
+        (fusion_->own_image_vector(image_pooled) * fusion_->own_text_vector(text_pooled)).sum(1);
+    return cosine * weights.at("match_scale") + weights.at("match_head.fc2.bias");
+  }
+  const at::Tensor lengths = features.texts.lengths.index_select(0, text_rows);
+  const std::int64_t longest = lengths.max().item<std::int64_t>();
+  const at::Tensor valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [P, L]
+  const at::Tensor text_tokens =
+      features.texts.hidden.index_select(0, text_rows).narrow(1, 0, longest).to(at::kFloat);
+  const at::Tensor image_tokens =
+      features.images.tokens.select(1, 0).index_select(0, image_rows).to(at::kFloat);
+  if (options_.phase == Phase::kTokenProjections)
+    return late_interaction(fusion_->projected_image_tokens(image_tokens),
+                            fusion_->projected_text_tokens(text_tokens), valid);
+  fusion::FusionInput input;
+  input.vision_tokens = image_tokens;
+  input.vision_pooled = image_pooled;
+  input.grid_height = features.images.grid_height;
+  input.grid_width = features.images.grid_width;
+  input.text_tokens = text_tokens;
+  input.text_pooled = text_pooled;
+  input.text_valid = valid;
+  return fusion_->match(fusion_->forward(input));
+}
+
+Loss ContrastTraining::loss(const Batch& batch) {
+  const std::vector<std::size_t> kinds = kinds_at(batch.epoch);
+  std::vector<std::int64_t> images, texts;  // all true pairs, then all false ones
+  std::vector<std::int64_t> false_texts;
+  for (const std::size_t sample : batch.samples) {
+    std::vector<std::size_t> shown;
+    for (std::size_t p = train_.first[sample]; p < train_.first[sample + 1]; ++p)
+      if (std::ranges::binary_search(kinds, train_.pairs[p].kind)) shown.push_back(p);
+    Random random = batch.random_of(sample);
+    random.shuffle(shown);
+    shown.resize(std::min(shown.size(), options_.pairs_per_image));
+    for (const std::size_t p : shown) {
+      images.push_back(static_cast<std::int64_t>(sample));
+      texts.push_back(train_.pairs[p].true_text);
+      false_texts.push_back(train_.pairs[p].false_text);
+    }
+  }
+  const std::size_t pairs = images.size();
+  if (pairs == 0) {
+    // A batch of images without a contrast of these kinds teaches nothing.
+    at::Tensor nothing = at::zeros({});
+    for (const ParameterGroup& group : parameter_groups())
+      nothing = nothing + group.parameters.front().parameter.sum() * 0;
+    return {nothing, {}};
+  }
+  images.insert(images.end(), images.begin(), images.begin() + static_cast<std::ptrdiff_t>(pairs));
+  texts.insert(texts.end(), false_texts.begin(), false_texts.end());
+  const std::vector<at::Tensor> sides = logits(train_, images, texts).chunk(2);
+  const at::Tensor &yes = sides[0], &no = sides[1];  // [P]
+  const at::Tensor entropy = 0.5 * (at::softplus(-yes).mean() + at::softplus(no).mean());
+  const at::Tensor order = at::softplus(no - yes).mean();
+  const double right = 100 * (yes > no).to(at::kFloat).mean().item<double>();
+  return {entropy + options_.ranking_weight * order,
+          {{"match", entropy.item<double>()},
+           {"ranking", order.item<double>()},
+           {"right", right},
+           {"kinds", static_cast<double>(kinds.size())}}};
+}
+
+Metrics ContrastTraining::evaluate() {
+  const c10::NoGradGuard no_grad;
+  std::vector<double> right(validation_.kinds.size()), count(validation_.kinds.size());
+  for (std::size_t begin = 0; begin < validation_.pairs.size(); begin += kEvaluatedTogether) {
+    const std::size_t end = std::min(begin + kEvaluatedTogether, validation_.pairs.size());
+    std::vector<std::int64_t> images, texts, false_texts;
+    for (std::size_t p = begin; p < end; ++p) {
+      images.push_back(static_cast<std::int64_t>(validation_.pairs[p].image));
+      texts.push_back(validation_.pairs[p].true_text);
+      false_texts.push_back(validation_.pairs[p].false_text);
+    }
+    const at::Tensor yes = logits(validation_, images, texts).contiguous();
+    const at::Tensor no = logits(validation_, images, false_texts).contiguous();
+    const float* of_true = yes.const_data_ptr<float>();
+    const float* of_false = no.const_data_ptr<float>();
+    for (std::size_t p = begin; p < end; ++p) {
+      const float difference = of_true[p - begin] - of_false[p - begin];
+      right[validation_.pairs[p].kind] += difference > 0 ? 1 : difference < 0 ? 0 : 0.5;
+      count[validation_.pairs[p].kind] += 1;
+    }
+  }
+  Metrics metrics;
+  double all = 0;
+  for (std::size_t k = 0; k < right.size(); ++k) {
+    if (count[k] == 0) continue;
+    metrics[validation_.kinds[k].empty() ? "(no kind)" : validation_.kinds[k]] =
+        100 * right[k] / count[k];
+    all += right[k];
+  }
+  metrics["all"] = 100 * all / static_cast<double>(validation_.pairs.size());
+  return metrics;
+}
+
+}  // namespace bifocal::training

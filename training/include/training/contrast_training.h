@@ -1,0 +1,97 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fusion/fusion_transformer.h"
+#include "training/feature_cache.h"
+#include "training/trainable.h"
+
+namespace bifocal::training {
+
+// Contrasts as the frozen towers see them: images, and each distinct text once.
+struct ContrastFeatures {
+  struct Pair {
+    std::size_t kind = 0;                        // of `kinds`
+    std::size_t image = 0;                       // row of `images`
+    std::int64_t true_text = 0, false_text = 0;  // rows of `texts`
+  };
+  ImageFeatures images;            // [N, ...]
+  CaptionFeatures texts;           // [M, ...], hidden being the last hidden states
+  std::vector<Pair> pairs;         // image by image
+  std::vector<std::size_t> first;  // [N + 1]: pairs first[i] to first[i + 1] are image i's
+  std::vector<std::string> kinds;  // sorted
+  std::vector<std::string> ids;    // [N]
+
+  std::size_t size() const noexcept { return ids.size(); }
+};
+
+// Trains the match logit to tell the true text of a contrast from the false one:
+//   0.5 (cross-entropy of the true + that of the false) + ranking * softplus(false - true),
+// a sample being an image with some of its contrasts, so that both texts see the same picture.
+//
+// Three phases, each from the weights of the one before:
+//  - kPooledHeads: the towers' own vectors alone; the logit is a scaled cosine.
+//  - kTokenProjections: the projections of single tokens, by late interaction: each token of a text
+//    looks for the cells of the picture that are like it, and the logit is how like (ColBERT,
+//    Khattab and Zaharia 2020; FILIP, Yao et al. 2022). No layer of the encoder takes part: what is
+//    learned is where words and what they name have the same place.
+//  - kFusion: the whole fusion layer, pooled heads and all.
+class ContrastTraining : public Trainable {
+ public:
+  enum class Phase { kPooledHeads, kTokenProjections, kFusion };
+  struct Options {
+    Phase phase = Phase::kFusion;
+    double learning_rate = 1e-3, heads_learning_rate = 3e-4, gains_learning_rate = 1e-2;
+    double weight_decay = 0.05;
+    double ranking_weight = 0.5;
+    std::size_t pairs_per_image = 2;
+    std::vector<std::string> curriculum;  // kinds in the order in which they join
+    double curriculum_epochs = 0;         // over which they do
+  };
+  // Throws Error(kInvalidArgument) where the curriculum names a kind that there is not.
+  ContrastTraining(fusion::FusionTransformer fusion, const ContrastFeatures& train,
+                   const ContrastFeatures& validation, Options options);
+
+  std::vector<ParameterGroup> parameter_groups() override;
+  nn::StateDict state() override;
+  void set_training(bool training) override { fusion_->train(training); }
+  std::size_t sample_count() const override { return train_.size(); }
+  std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }
+  Loss loss(const Batch& batch) override;
+  // "all" and each kind: of how many contrasts, in percent, the true text has the higher logit; a
+  // tie counts half.
+  Metrics evaluate() override;
+
+  // The kinds, by number in train, that are shown in an epoch. Ascending.
+  std::vector<std::size_t> kinds_at(std::int64_t epoch) const;
+
+ private:
+  // [P]: of each image row with the text row beside it.
+  at::Tensor logits(const ContrastFeatures& features, const std::vector<std::int64_t>& images,
+                    const std::vector<std::int64_t>& texts) const;
+  at::Tensor late_interaction(const at::Tensor& image_tokens, const at::Tensor& text_tokens,
+                              const at::Tensor& valid) const;
+
+  fusion::FusionTransformer fusion_;
+  const ContrastFeatures& train_;
+  const ContrastFeatures& validation_;
+  Options options_;
+  std::vector<std::size_t> curriculum_;       // kinds of train
+  at::Tensor attention_scale_, logit_scale_;  // []: of the late interaction, logarithms
+};
+
+// How the fusion layer starts so that its first layer already relates words to what they name
+//: channels of both token maps standardised over
+// `features` in the norms of the projections; the projections at the leading principal components,
+// whitened.
+void standardise_tokens(fusion::FusionTransformerImpl& fusion, const ContrastFeatures& features);
+// Queries, keys and values near the identity: a token attends to what its projection is like, and
+// gets that.
+void align_attention(fusion::FusionTransformerImpl& fusion, std::uint64_t seed);
+
+}  // namespace bifocal::training
