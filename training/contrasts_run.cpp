@@ -238,6 +238,7 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   if (!phase(Phase::kFusion, "fusion layer", "fusion", loop_settings(config, "fusion")))
     return report;
   report.core_hours += encoding_hours;
+  if (!options.group->is_first()) return report;
 
   const fs::path made = run / "result";
   fs::create_directories(made);
