@@ -10,6 +10,8 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
 
 #include <optional>
 #include <utility>
@@ -45,6 +47,19 @@ const std::optional<PackedOps>& packed_ops() {
     return PackedOps{reorder->typed<ReorderWeight>(), pointwise->typed<Pointwise>()};
   }();
   return ops;
+}
+
+// oneDNN refuses bfloat16 on processors without AVX-512 or AVX-NE-CONVERT: one small try decides.
+bool packs_bf16() {
+  static const bool packs = [] {
+    try {
+      packed_ops()->reorder.call(at::zeros({8, 8}, at::kBFloat16), c10::SymInt(1));
+      return true;
+    } catch (const c10::Error&) {
+      return false;
+    }
+  }();
+  return packs;
 }
 
 at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -121,7 +136,7 @@ LinearWeights LinearWeights::compiled(Precision precision, const cpu::Kernels* k
   copy.weight_ = weight_.detach().clone(at::MemoryFormat::Contiguous);
   copy.bias_ = bias_.detach().clone(at::MemoryFormat::Contiguous);
   if (packed_ops()) {
-    if (precision == Precision::kBf16) {
+    if (precision == Precision::kBf16 && packs_bf16()) {
       copy.weight_ = copy.weight_.to(at::kBFloat16);
       copy.bias_ = copy.bias_.to(at::kBFloat16);
     }

@@ -1,0 +1,1 @@
+bifocal_probe(augmentation LINKS bifocal_training)

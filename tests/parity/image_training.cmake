@@ -1,0 +1,1 @@
+bifocal_probe(image_training LINKS bifocal_training)
