@@ -29,7 +29,7 @@ using bifocal::nn::StateDict;
 namespace training = bifocal::training;
 
 StateDict run(const char* directory, const JsonConfig& steps, const StateDict& batches) {
-  const bifocal::vision::EfficientNet tower = bifocal::vision::load_efficientnet(directory);
+  bifocal::vision::EfficientNet tower = bifocal::vision::load_efficientnet(directory);
   const std::int64_t frozen = steps.integer("frozen_stages", 0, 100);
   std::vector<training::ParameterGroup> groups =
       training::vision_groups(*tower, steps.number("learning_rate"), steps.number("layer_decay"),
