@@ -43,7 +43,12 @@ Augmentation everything() {
 }
 
 Batch batch_of(std::vector<std::size_t> samples, std::int64_t number, std::int64_t epoch) {
-  return {std::move(samples), number, epoch, /*seed=*/3};
+  Batch batch;
+  batch.samples = std::move(samples);
+  batch.number = number;
+  batch.epoch = epoch;
+  batch.seed = 3;
+  return batch;
 }
 
 TEST(ImageLoader, TheNumberOfThreadsChangesNoPixel) {

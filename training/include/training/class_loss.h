@@ -17,7 +17,7 @@ struct ClassLoss {
 // hold: the mean of binary cross-entropies, the positive term weighted (its pos_weight). Rows are
 // those of one rank; the mean over the ranks is the loss of the whole batch.
 at::Tensor class_loss(const at::Tensor& logits, const at::Tensor& targets, const ClassLoss& loss,
-                      const ProcessGroup& group);
+                      const ProcessGroup& group = ProcessGroup());
 
 // By how often a class holds in targets [N, K] of 0 and 1: N / (K n_c) where one label holds (as
 // scikit-learn's "balanced"), else (N - n_c) / n_c, at most 100. A class without records has 1.
