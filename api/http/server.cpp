@@ -102,14 +102,14 @@ class Server {
     while (acceptor_.is_open()) {
       error_code error;
       tcp::socket socket = co_await acceptor_.async_accept(asio::make_strand(io_), into(error));
-      if (error == asio::error::operation_aborted || !acceptor_.is_open()) co_return;
-      if (error) {
-        // Out of descriptors, most likely: some will be free in a moment.
-        pause.expires_after(std::chrono::milliseconds(20));
-        co_await pause.async_wait(into(error));
+      if (!error) {
+        begin(std::move(socket));  // while stopping too: it was accepted before
         continue;
       }
-      begin(std::move(socket));
+      if (error == asio::error::operation_aborted || !acceptor_.is_open()) co_return;
+      // Out of descriptors, most likely: some will be free in a moment.
+      pause.expires_after(std::chrono::milliseconds(20));
+      co_await pause.async_wait(into(error));
     }
   }
 
