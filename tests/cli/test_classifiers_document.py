@@ -75,7 +75,7 @@ def test_five_commands_make_and_serve_a_classifier(
     assert "3 labels" in card
     assert "| trained on `photos` | 54 | 54 | 0 | 0 |" in card
 
-    found = re.search(r"fused +18 +(\d+\.\d)", done.stdout)
+    found = re.search(r"fused +18\.0 +(\d+\.\d)", done.stdout)
     assert found, done.stdout
     assert float(found[1]) >= 80
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -98,7 +98,7 @@ def test_the_command_line_refuses_what_it_cannot_train(run, folder: Path, tmp_pa
     done = run("train", "--preset", "classify", "--data", folder / "photos" / "circle", "--out", out, code=65)
     assert "two are needed" in done.stderr
     done = run("train", "--preset", "clasify", "--data", folder / "photos", "--out", out, code=64)
-    assert "did you mean \"classify\"?" in done.stderr
+    assert 'preset is "clasify"; it takes retrieval, classify,' in done.stderr
     done = run(
         "train", "--preset", "finetune-image", "--data", folder / "photos", "--out", out, "--mixup", "-1", code=64
     )  # fmt: skip
