@@ -1,0 +1,40 @@
+"""`bifocal scenes`, and the contrasts that it draws, measured beside controls."""
+
+import json
+from pathlib import Path
+
+from conftest import Run
+
+KINDS = {"presence", "count", "same colour", "side", "left", "above"}
+
+
+def test_scenes_are_a_function_of_their_seed_and_can_be_measured(run: Run, tmp_path: Path) -> None:
+    for name, seed in (("one", 3), ("again", 3), ("other", 4)):
+        run("scenes", "--out", tmp_path / name, "--count", "24", "--seed", seed)
+    for file in ("train.jsonl", "train.tar", "test.tar"):
+        one, again, other = ((tmp_path / name / file).read_bytes() for name in ("one", "again", "other"))
+        assert one == again
+        assert one != other
+    records = [json.loads(line) for line in (tmp_path / "one" / "train.jsonl").read_text().splitlines()]
+    assert len(records) == 24
+    assert {contrast["kind"] for record in records for contrast in record["contrasts"]} == KINDS
+    for record in records:
+        assert all(contrast["true"] != contrast["false"] for contrast in record["contrasts"])
+
+    done = run(
+        "evaluate", "--data", tmp_path / "one", "--split", "train", "--task", "contrasts", "--resamples", "20",
+        "--controls", tmp_path / "one" / "train.jsonl", "--json", tmp_path / "figures.json",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "figures.json").read_text())["tasks"]["contrasts"]["rows"]
+    assert set(rows) == KINDS | {"all"}
+    # Both texts of a pair get one score from the picture alone.
+    assert rows["all"]["image alone"] == 50 or rows["all"]["image alone"]["value"] == 50
+    for control in ("text alone", "two towers", "pooled MLP"):
+        assert control in done.stdout
+
+
+def test_an_existing_directory_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.jsonl").write_text("mine")
+    run("scenes", "--out", tmp_path / "mine", "--count", "10", code=64)
+    assert (tmp_path / "mine" / "train.jsonl").read_text() == "mine"
