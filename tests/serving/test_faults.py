@@ -261,7 +261,7 @@ def test_a_poisoned_item_fails_alone_among_neighbours_of_other_requests(url, lib
 def test_sigterm_finishes_what_is_in_flight_and_exits_0(start):
     with start("--threads", 1) as server:
         answers = []
-        texts = [f"{word} " * 30 for word in CAPTIONS] * 40
+        texts = [f"{word} " * 30 for word in CAPTIONS] * 10
 
         def ask():
             answers.append(requests.post(server.url + EMBED, json=body(*texts), timeout=60))
