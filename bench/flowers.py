@@ -3,8 +3,8 @@
     bench/flowers.py                     trains on the 720 pictures, measures on the 120 of val.jsonl
     bench/flowers.py --cross-validate    only on the 720: five times four fifths against the fifth
 
-The settings were chosen by the second; val.jsonl chose nothing: where a run needs a validation set, it
-takes a part of the training set. The pictures are Oxford's 102 flowers, not shipped: --data names a
+Settings are to be chosen by the second; val.jsonl chooses nothing: where a run needs a validation set,
+it takes a part of the training set. The pictures are Oxford's 102 flowers, not shipped: --data names a
 directory with train.jsonl, val.jsonl and flowers12.tar.
 """
 
