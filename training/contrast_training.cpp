@@ -181,25 +181,31 @@ Loss ContrastTraining::loss(const Batch& batch) {
     }
   }
   const std::size_t pairs = images.size();
+  at::Tensor all = at::full({}, static_cast<double>(pairs), at::kDouble);
+  batch.group->sum(all);
+  const auto kinds_shown = static_cast<double>(kinds.size());
   if (pairs == 0) {
     // A batch of images without a contrast of these kinds teaches nothing.
     at::Tensor nothing = at::zeros({});
     for (const ParameterGroup& group : parameter_groups())
       nothing = nothing + group.parameters.front().parameter.sum() * 0;
-    return {nothing, {}};
+    return {nothing, {{"match", 0}, {"ranking", 0}, {"right", 0}, {"kinds", kinds_shown}}};
   }
+  // Ranks have different numbers of pairs: the mean over the ranks is that over all pairs.
+  const double share = static_cast<double>(batch.group->size()) / all.item<double>();
+  const auto mean = [share](const at::Tensor& of_pairs) { return of_pairs.sum() * share; };
   images.insert(images.end(), images.begin(), images.begin() + static_cast<std::ptrdiff_t>(pairs));
   texts.insert(texts.end(), false_texts.begin(), false_texts.end());
   const std::vector<at::Tensor> sides = logits(train_, images, texts).chunk(2);
   const at::Tensor &yes = sides[0], &no = sides[1];  // [P]
-  const at::Tensor entropy = 0.5 * (at::softplus(-yes).mean() + at::softplus(no).mean());
-  const at::Tensor order = at::softplus(no - yes).mean();
-  const double right = 100 * (yes > no).to(at::kFloat).mean().item<double>();
+  const at::Tensor entropy = 0.5 * (mean(at::softplus(-yes)) + mean(at::softplus(no)));
+  const at::Tensor order = mean(at::softplus(no - yes));
+  const double right = 100 * mean((yes > no).to(at::kFloat)).item<double>();
   return {entropy + options_.ranking_weight * order,
           {{"match", entropy.item<double>()},
            {"ranking", order.item<double>()},
            {"right", right},
-           {"kinds", static_cast<double>(kinds.size())}}};
+           {"kinds", kinds_shown}}};
 }
 
 Metrics ContrastTraining::evaluate() {

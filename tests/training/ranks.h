@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/weights.h"
 #include "training/process_group.h"
 
 namespace bifocal::testing {
@@ -70,6 +72,23 @@ inline std::vector<int> in_ranks(int size,
 // For what is checked within a rank, where GoogleTest's assertions would be lost.
 inline void require(bool holds, const std::string& what) {
   if (!holds) throw std::runtime_error("not so: " + what);
+}
+
+// Of a run of one process and of one of several, tensor by tensor: a gradient within rounding of
+// zero may be stepped either way, so it is each tensor as a whole that must agree.
+inline void expect_same_run(const nn::StateDict& one, const nn::StateDict& several,
+                            const std::string& phase) {
+  ASSERT_EQ(one.size(), several.size()) << phase;
+  for (const auto& [name, tensor] : one) {
+    const auto compared = [&name = name](const at::Tensor& whole) {
+      // A key's bias has no gradient but rounding, which Adam makes steps of.
+      if (!name.ends_with("qkv.bias")) return whole;
+      return at::cat({whole.chunk(3)[0], whole.chunk(3)[2]});
+    };
+    const at::Tensor expected = compared(tensor);
+    const double error = (compared(several.at(name)) - expected).norm().item<double>();
+    EXPECT_LE(error, 1e-4 + 1e-4 * expected.norm().item<double>()) << phase << " " << name;
+  }
 }
 
 }  // namespace bifocal::testing
