@@ -77,6 +77,29 @@ at::Tensor pooled_images(const PairFeatures& pairs, const Drawn& drawn) {
   return pairs.images.pooled.index({index_of(drawn.images), index_of(drawn.views)});  // [B, C]
 }
 
+// Of the whole batch, some cells of each image's map, drawn anew each time.
+ImageStates images_of(const PairFeatures& pairs, Drawn drawn, std::int64_t visual_tokens) {
+  const ImageFeatures& images = pairs.images;
+  const std::int64_t all = images.tokens.size(2);
+  const std::int64_t kept = std::min(visual_tokens, all);
+  ImageStates states;
+  states.grid_height = images.grid_height;
+  states.grid_width = images.grid_width;
+  states.pooled = pooled_images(pairs, drawn);
+  const auto rows = static_cast<std::int64_t>(drawn.images.size());
+  states.cells = at::empty({rows, kept}, at::kLong);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    std::vector<std::int64_t> cells = range(0, all);
+    if (kept < all) drawn.randoms[static_cast<std::size_t>(i)].shuffle(cells);
+    std::copy_n(cells.begin(), kept, states.cells.mutable_data_ptr<std::int64_t>() + i * kept);
+  }
+  states.tokens = images.tokens
+                      .index({index_of(drawn.images).unsqueeze(1),
+                              index_of(drawn.views).unsqueeze(1), states.cells})
+                      .to(at::kFloat);  // [B, n, C]
+  return states;
+}
+
 void clamp_scale(fusion::FusionTransformerImpl& fusion) {
   const c10::NoGradGuard no_grad;
   at::Tensor scale = fusion.logit_scale();
@@ -239,39 +262,18 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
   return states;
 }
 
-// Of the whole batch, some cells of each image's map, drawn anew each time.
-ImageStates FusionRetrieval::draw_images(const Batch& batch) const {
-  Drawn drawn = draw(train_, batch, batch.whole);
-  const ImageFeatures& images = train_.images;
-  const std::int64_t all = images.tokens.size(2);
-  const std::int64_t kept = std::min(options_.visual_tokens, all);
-  ImageStates states;
-  states.grid_height = images.grid_height;
-  states.grid_width = images.grid_width;
-  states.pooled = pooled_images(train_, drawn);
-  const auto rows = static_cast<std::int64_t>(drawn.images.size());
-  states.cells = at::empty({rows, kept}, at::kLong);
-  for (std::int64_t i = 0; i < rows; ++i) {
-    std::vector<std::int64_t> cells = range(0, all);
-    if (kept < all) drawn.randoms[static_cast<std::size_t>(i)].shuffle(cells);
-    std::copy_n(cells.begin(), kept, states.cells.mutable_data_ptr<std::int64_t>() + i * kept);
-  }
-  states.tokens = images.tokens
-                      .index({index_of(drawn.images).unsqueeze(1),
-                              index_of(drawn.views).unsqueeze(1), states.cells})
-                      .to(at::kFloat);  // [B, n, C]
-  return states;
-}
-
 Loss FusionRetrieval::loss(const Batch& batch) {
-  const Drawn own = draw(train_, batch, batch.samples);
-  const ImageStates images = draw_images(batch);
+  const Drawn drawn = draw(train_, batch, batch.whole);
+  const auto own = [&batch](const std::vector<std::int64_t>& rows) {
+    const auto count = static_cast<std::int64_t>(batch.samples.size());
+    const auto begin = rows.begin() + batch.group->rank() * count;
+    return std::vector<std::int64_t>(begin, begin + count);
+  };
   const std::int64_t longest =
-      train_.captions.lengths.index_select(0, index_of(draw(train_, batch, batch.whole).first))
-          .max()
-          .item<std::int64_t>();
-  const CaptionStates first = captions(train_, own.first, longest);
-  const CaptionStates second = captions(train_, own.second);
+      train_.captions.lengths.index_select(0, index_of(drawn.first)).max().item<std::int64_t>();
+  const CaptionStates first = captions(train_, own(drawn.first), longest);
+  const CaptionStates second = captions(train_, own(drawn.second));
+  const ImageStates images = images_of(train_, drawn, options_.visual_tokens);
   const double scale = std::exp(model_.fusion->logit_scale().item<double>());
   return retrieval_loss(
       *model_.fusion, images, first, second, options_.weights,

@@ -96,7 +96,6 @@ class FusionRetrieval : public Trainable {
   // Padded to the longest of them, or to `padded` tokens where that is more.
   CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows,
                          std::int64_t padded = 0) const;
-  ImageStates draw_images(const Batch& batch) const;
 
   RetrievalModel model_;
   const PairFeatures& train_;
