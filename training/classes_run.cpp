@@ -14,11 +14,9 @@
 #include "training/class_card.h"
 #include "training/class_report.h"
 #include "training/class_training.h"
-#include "training/data_sets.h"
-#include "training/encoders.h"
 #include "training/image_tuning.h"
 #include "training/model_card.h"
-#include "training/run.h"
+#include "training/preset_run.h"
 #include "training/weight_average.h"
 #include "vision/efficientnet_checkpoint.h"
 
@@ -54,7 +52,7 @@ struct SeedResult {
   bool second_stage = false, kept_second_stage = false, interrupted = false;
   double core_hours = 0;
   Metrics metrics;
-  std::vector<std::pair<std::string, fs::path>> logs;  // of the bundle's records, in order
+  std::vector<fs::path> logs;  // of its phases, in order
 };
 
 bool has_both_sides(const ClassExamples& examples) {
@@ -166,7 +164,7 @@ bool run_phase(const ClassRun& run, Trainable& trainable, const LoopSettings& se
                       {run.directory / name, run.options.resume, run.options.observers,
                        run.options.interrupted, run.options.group});
   seed.core_hours += result.core_seconds / 3600;
-  seed.logs.emplace_back(name, run.directory / name / "metrics.jsonl");
+  seed.logs.push_back(run.directory / name / "metrics.jsonl");
   if (result.ended == TrainingResult::Ended::kInterrupted) {
     seed.interrupted = true;
     return false;
@@ -199,12 +197,9 @@ SeedResult run_seed(const ClassRun& run, std::int64_t number) {
   const ClassLoss loss = loss_of(run);
 
   LoopSettings settings = phase_settings(run, "class head", number);
+  use_pooled_settings(settings, config);
   settings.epochs = std::max<std::int64_t>(config.pooled_epochs, 1);
-  settings.batch_size = static_cast<std::size_t>(config.pooled_batch_size);
-  settings.average_decay = config.pooled_average_decay;
-  settings.accumulation = 1;
   settings.patience = 0;
-  settings.bf16 = false;
   ClassTraining::Options stage;
   stage.learning_rate = config.pooled_learning_rate;
   stage.weight_decay = config.pooled_weight_decay;
@@ -278,22 +273,12 @@ void write_class_bundle(const ClassRun& run, const SeedResult& seed, const Class
                        core::DType::kF32);
   core::write_file_atomically(made / "README.md",
                               class_card(config, run.labels(), run.train, run.validation, outcome));
-  models::BundleParts parts;
-  parts.name = bundle_name(config);
-  parts.licence = "that-of-the-training-data";
-  parts.vision = config.vision;
-  if (!config.preprocessor.empty()) parts.preprocessor = config.preprocessor;
+  models::BundleParts parts = bundle_of_run(config, made, run.fusion, seed.logs);
   if (seed.vision) {
     write_vision(made / "vision", seed.vision, run.encoders.preprocess);
     parts.vision = made / "vision";
     parts.preprocessor.reset();
   }
-  parts.text = config.text;
-  parts.fusion = run.fusion;
-  parts.fusion_weights = made / "model.safetensors";
-  parts.card = made / "README.md";
-  parts.records["training/config.json"] = run.directory / "config.json";
-  for (const auto& [name, log] : seed.logs) parts.records["training/" + name + ".jsonl"] = log;
   models::write_bundle(parts, config.out, run.options.replace);
 }
 
@@ -302,12 +287,7 @@ ClassRun prepare(const TrainConfig& config, const RunOptions& options) {
   const DataSets data = open_data_sets(config, /*grouped=*/false);
   const ClassLabels labels = class_labels(data.train);
   run.fusion = fusion_config(config, run.encoders, labels, run.label_set);
-  const EncodingOptions encoding{
-      config.cache.empty() ? run.directory / "cache" : fs::path(config.cache), thread_count(config),
-      options.encoding, options.interrupted};
-  run.say("encoding " + std::to_string(data.train.size()) + " + " +
-          std::to_string(data.validation.size()) +
-          " records with the frozen towers, or finding them in " + encoding.cache.string());
+  const EncodingOptions encoding = begin_encoding(config, options, data);
   options.group->first_then_others([&] {
     run.train = encode_examples(data.train, labels, run.encoders, config.horizontal_flip > 0,
                                 config.max_text_tokens, encoding);
@@ -339,7 +319,7 @@ RunReport run_classes(const TrainConfig& config, const RunOptions& options) {
   for (std::int64_t number = config.seed; number < config.seed + config.seeds; ++number) {
     SeedResult seed = run_seed(run, number);
     report.core_hours += seed.core_hours;
-    for (const auto& [name, log] : seed.logs) report.logs.push_back(log);
+    report.logs.insert(report.logs.end(), seed.logs.begin(), seed.logs.end());
     if (seed.interrupted) {
       report.interrupted = true;
       return report;

@@ -1,7 +1,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 #include <sstream>
 #include <unordered_map>
@@ -13,10 +12,8 @@
 #include "models/bundle.h"
 #include "nn/weights.h"
 #include "training/contrast_training.h"
-#include "training/data_sets.h"
-#include "training/encoders.h"
 #include "training/model_card.h"
-#include "training/run.h"
+#include "training/preset_run.h"
 
 namespace bifocal::training {
 namespace {
@@ -95,21 +92,7 @@ fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& en
     fusion.pooled_dropout = config.pooled_dropout;
     return fusion;
   }
-  nlohmann::json json = {{"hidden_size", config.hidden_size},
-                         {"embedding_size", config.embedding_size},
-                         {"num_hidden_layers", config.fusion_layers},
-                         {"num_attention_heads", config.attention_heads},
-                         {"intermediate_size", config.intermediate_size},
-                         {"vision_channels", encoders.vision->config().head_channels},
-                         {"text_hidden_size", encoders.text->config().hidden_size},
-                         {"grid_height", features.images.grid_height},
-                         {"grid_width", features.images.grid_width},
-                         {"norm", "pre"},
-                         {"skip", true},
-                         {"match_cosine", true},
-                         {"dropout", config.dropout},
-                         {"pooled_dropout", config.pooled_dropout}};
-  return fusion::FusionConfig::from_config(core::JsonConfig(std::move(json), "fusion layer"));
+  return new_fusion_layer(config, encoders, features.images);
 }
 
 // The bundle's weights where there is one; but the match head, which then adds to the cosine.
@@ -162,11 +145,7 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   const Encoders encoders = load_encoders(config);
   const DataSets data = open_data_sets(config, /*grouped=*/true);
   const std::vector<std::string> kinds = kinds_of(data);
-  const EncodingOptions encoding{config.cache.empty() ? run / "cache" : fs::path(config.cache),
-                                 thread_count(config), options.encoding, options.interrupted};
-  say("encoding " + std::to_string(data.train.size()) + " + " +
-      std::to_string(data.validation.size()) +
-      " records with the frozen towers, or finding them in " + encoding.cache.string());
+  const EncodingOptions encoding = begin_encoding(config, options, data);
   ContrastFeatures train, validation;
   options.group->first_then_others([&] {
     train = encode_contrasts(data.train, encoders, kinds, config.max_text_tokens, encoding);
@@ -193,7 +172,6 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   stage.curriculum = words_of(config.curriculum);
 
   RunReport report;
-  std::map<std::string, fs::path> logs;
   const auto phase = [&](Phase which, const std::string& name, const std::string& directory,
                          LoopSettings settings) {
     settings.metric = "all";
@@ -206,7 +184,6 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
         training, settings,
         {run / directory, options.resume, options.observers, options.interrupted, options.group});
     report.logs.push_back(run / directory / "metrics.jsonl");
-    logs["training/" + directory + ".jsonl"] = run / directory / "metrics.jsonl";
     report.core_hours += result.core_seconds / 3600;
     report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
     report.metrics = result.metrics;
@@ -217,11 +194,7 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
 
   if (config.pooled_epochs > 0) {
     LoopSettings settings = loop_settings(config, "pooled heads");
-    settings.epochs = config.pooled_epochs;
-    settings.batch_size = static_cast<std::size_t>(config.pooled_batch_size);
-    settings.average_decay = config.pooled_average_decay;
-    settings.bf16 = false;
-    settings.accumulation = 1;
+    use_pooled_settings(settings, config);
     stage.heads_learning_rate = config.pooled_learning_rate;
     if (!phase(Phase::kPooledHeads, "pooled heads alone", "pooled-heads", settings)) return report;
   }
@@ -245,18 +218,8 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*fusion), core::DType::kBF16);
   core::write_file_atomically(made / "README.md",
                               card(config, train, validation, report.metrics, report.core_hours));
-  models::BundleParts parts;
-  parts.name = bundle_name(config);
-  parts.licence = "that-of-the-training-data";
-  parts.vision = config.vision;
-  if (!config.preprocessor.empty()) parts.preprocessor = config.preprocessor;
-  parts.text = config.text;
-  parts.fusion = fusion_sizes;
-  parts.fusion_weights = made / "model.safetensors";
-  parts.card = made / "README.md";
-  parts.records = logs;
-  parts.records["training/config.json"] = run / "config.json";
-  models::write_bundle(parts, config.out, options.replace);
+  models::write_bundle(bundle_of_run(config, made, fusion_sizes, report.logs), config.out,
+                       options.replace);
   return report;
 }
 

@@ -11,11 +11,9 @@
 #include "models/bundle.h"
 #include "nn/weights.h"
 #include "text/bert_checkpoint.h"
-#include "training/data_sets.h"
-#include "training/encoders.h"
 #include "training/model_card.h"
+#include "training/preset_run.h"
 #include "training/retrieval.h"
-#include "training/run.h"
 
 namespace bifocal::training {
 namespace {
@@ -42,25 +40,6 @@ PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, bool f
   pairs.captions =
       encode_captions(texts, encoders.text, *encoders.tokenizer, layers, max_tokens, options);
   return pairs;
-}
-
-fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& encoders,
-                                   const PairFeatures& pairs) {
-  nlohmann::json json = {{"hidden_size", config.hidden_size},
-                         {"embedding_size", config.embedding_size},
-                         {"num_hidden_layers", config.fusion_layers},
-                         {"num_attention_heads", config.attention_heads},
-                         {"intermediate_size", config.intermediate_size},
-                         {"vision_channels", encoders.vision->config().head_channels},
-                         {"text_hidden_size", encoders.text->config().hidden_size},
-                         {"grid_height", pairs.images.grid_height},
-                         {"grid_width", pairs.images.grid_width},
-                         {"norm", "pre"},
-                         {"skip", true},
-                         {"match_cosine", true},
-                         {"dropout", config.dropout},
-                         {"pooled_dropout", config.pooled_dropout}};
-  return fusion::FusionConfig::from_config(core::JsonConfig(std::move(json), "fusion layer"));
 }
 
 // The model card, from what was run.
@@ -132,11 +111,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   const std::int64_t frozen = all_layers - std::min(config.text_layers, all_layers);
   const DataSets data = open_data_sets(config, /*grouped=*/true);
 
-  const EncodingOptions encoding{config.cache.empty() ? run / "cache" : fs::path(config.cache),
-                                 thread_count(config), options.encoding, options.interrupted};
-  say("encoding " + std::to_string(data.train.size()) + " + " +
-      std::to_string(data.validation.size()) +
-      " records with the frozen towers, or finding them in " + encoding.cache.string());
+  const EncodingOptions encoding = begin_encoding(config, options, data);
   PairFeatures train, validation;
   options.group->first_then_others([&] {
     train = encode_pairs(data.train, encoders, /*flipped=*/true, frozen, config.max_text_tokens,
@@ -146,7 +121,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   });
   const double encoding_hours = processor_hours();
 
-  const fusion::FusionConfig fusion = fusion_config(config, encoders, train);
+  const fusion::FusionConfig fusion = new_fusion_layer(config, encoders, train.images);
   RetrievalModel model{fusion::FusionTransformer(fusion), UpperLayers(encoders.text, frozen),
                        encoders.text->config().pooling};
   fusion::initialise(*model.fusion, static_cast<std::uint64_t>(config.seed));
@@ -154,11 +129,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   RunReport report;
   if (config.pooled_epochs > 0) {
     LoopSettings settings = loop_settings(config, "pooled heads");
-    settings.epochs = config.pooled_epochs;
-    settings.batch_size = static_cast<std::size_t>(config.pooled_batch_size);
-    settings.average_decay = config.pooled_average_decay;
-    settings.bf16 = false;
-    settings.accumulation = 1;
+    use_pooled_settings(settings, config);
     settings.metric = "rsum";
     PooledHeads heads(model, train, validation, config.pooled_learning_rate,
                       config.pooled_weight_decay);
@@ -166,6 +137,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
         training::train(heads, settings,
                         {run / "pooled-heads", options.resume, options.observers,
                          options.interrupted, options.group});
+    report.logs.push_back(run / "pooled-heads" / "metrics.jsonl");
     report.core_hours += result.core_seconds / 3600;
     report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
     if (report.interrupted) return report;
@@ -190,6 +162,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   const TrainingResult result = training::train(
       retrieval, settings,
       {run / "fusion", options.resume, options.observers, options.interrupted, options.group});
+  report.logs.push_back(run / "fusion" / "metrics.jsonl");
   report.core_hours += result.core_seconds / 3600 + encoding_hours;
   report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
   report.metrics = result.metrics;
@@ -208,23 +181,9 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
                               card(config, fusion, train, validation,
                                    train.images.skipped.size() + data.train.skipped().size(),
                                    result.metrics, report.core_hours));
-  models::BundleParts parts;
-  parts.name = bundle_name(config);
-  parts.licence = "that-of-the-training-data";
-  parts.vision = config.vision;
-  if (!config.preprocessor.empty()) parts.preprocessor = config.preprocessor;
-  parts.text = config.text;
+  models::BundleParts parts = bundle_of_run(config, made, fusion, report.logs);
   if (frozen < all_layers) parts.text_delta = made / "text_delta.safetensors";
-  parts.fusion = fusion;
-  parts.fusion_weights = made / "model.safetensors";
-  parts.card = made / "README.md";
-  parts.records["training/config.json"] = run / "config.json";
-  if (config.pooled_epochs > 0)
-    parts.records["training/pooled-heads.jsonl"] = run / "pooled-heads" / "metrics.jsonl";
-  parts.records["training/fusion.jsonl"] = run / "fusion" / "metrics.jsonl";
   models::write_bundle(parts, config.out, options.replace);
-  if (config.pooled_epochs > 0) report.logs.push_back(run / "pooled-heads" / "metrics.jsonl");
-  report.logs.push_back(run / "fusion" / "metrics.jsonl");
   return report;
 }
 
