@@ -3,11 +3,9 @@
 #include <memory>
 #include <string>
 
-#include "bifocal/error.h"
 #include "command.h"
-#include "interrupt.h"
+#include "long_run.h"
 #include "output.h"
-#include "progress.h"
 #include "training/captions/text_only.h"
 #include "training/record_writer.h"
 #include "training/records.h"
@@ -47,32 +45,20 @@ std::string table(const training::EditedCaptions& edited) {
 }
 
 int run(const ContrastsCommand& command) {
-  if (std::filesystem::exists(command.out) && !command.force)
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        command.out.string() + ": exists; choose another --out, or write into it with --force");
-  const Interrupt interrupt;
-  Progress progress(!command.quiet, true);
+  require_new_directory(command.out, command.force);
+  LongRun work(command.quiet);
   const auto train = training::RecordSet::open(command.data).grouped_by_image();
   const auto validation = training::RecordSet::open(command.validation).grouped_by_image();
   const training::EditedCaptions edited =
       training::edit_captions(train, validation, command.seed, command.most_text_only);
   print(table(edited));
   const char* names[] = {"train.jsonl", "validation.jsonl"};
-  try {
+  return work.run([&] {
     for (std::size_t s = 0; s < edited.sets.size(); ++s)
       training::write_records(edited.sets[s], command.out / names[s], /*with_images=*/true,
-                              [&](std::size_t done, std::size_t all) {
-                                progress.show(done,
-                                              static_cast<double>(done) / static_cast<double>(all));
-                                return !interrupt.requested();
-                              });
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kCancelled && interrupt.requested())
-      return interrupt.exit_code();
-    throw;
-  }
-  return 0;
+                              work.progress());
+    return 0;
+  });
 }
 
 }  // namespace

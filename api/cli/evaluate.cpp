@@ -9,10 +9,9 @@
 #include "bifocal/error.h"
 #include "command.h"
 #include "engine/session.h"
-#include "interrupt.h"
+#include "long_run.h"
 #include "model_options.h"
 #include "output.h"
-#include "progress.h"
 #include "training/evaluation/bundle_evaluation.h"
 #include "training/evaluation/contrast_controls.h"
 #include "training/records.h"
@@ -129,22 +128,17 @@ void list_skipped(const std::vector<training::Skipped>& skipped) {
 }
 
 int run(const EvaluateOptions& options) {
-  const Interrupt interrupt;
+  LongRun work(options.quiet);
   const training::RecordSet records = read_records(options);
   engine::EngineOptions idle;  // the session only loads: encoding has threads of its own
   idle.workers = idle.preparers = 1;
   const auto session = engine::Session::open(bundle_path(options.model), options.model.load,
                                              std::make_shared<engine::Engine>(idle));
   const models::FusionModel& model = session.model();
-  Progress progress(!options.quiet, true);
-  const training::SetEncoder encoder(
-      model, options.model.load.threads, [&](std::size_t done, std::size_t total) {
-        progress.show(done, static_cast<double>(done) / static_cast<double>(total));
-        return !interrupt.requested();
-      });
+  const training::SetEncoder encoder(model, options.model.load.threads, work.progress());
   nlohmann::ordered_json json{{"model", session.info().name},
                               {"bundle", session.info().path.string()}};
-  try {
+  return work.run([&] {
     const BundleEvaluation evaluation(encoder, records, options.evaluation);
     json["data"] = {{"path", options.data.string()},
                     {"records", evaluation.records().size()},
@@ -169,17 +163,13 @@ int run(const EvaluateOptions& options) {
                   options.data.string() +
                       ": holds nothing that this bundle can be measured on: "
                       "images with texts, or labels of its label set");
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kCancelled && interrupt.requested())
-      return interrupt.exit_code();
-    throw;
-  }
-  if (!options.json.empty()) {
-    Output output(options.json);
-    output.write(json.dump(1) + "\n");
-    output.commit();
-  }
-  return 0;
+    if (!options.json.empty()) {
+      Output output(options.json);
+      output.write(json.dump(1) + "\n");
+      output.commit();
+    }
+    return 0;
+  });
 }
 
 }  // namespace

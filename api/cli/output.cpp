@@ -102,6 +102,13 @@ fs::path Output::keep_unfinished() {
   return temporary_;
 }
 
+void require_new_directory(const fs::path& directory, bool force) {
+  if (fs::exists(directory) && !force)
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        directory.string() + ": exists; choose another --out, or write into it with --force");
+}
+
 void print(std::string_view text) {
   Output output("-");
   output.write(text);

@@ -42,6 +42,10 @@ class Output {
   bool keep_ = false;
 };
 
+// For commands that make several files in a directory. Throws Error(kInvalidArgument) where it
+// exists and `force` was not given.
+void require_new_directory(const std::filesystem::path& directory, bool force);
+
 // Writes all of `text` to standard output.
 void print(std::string_view text);
 

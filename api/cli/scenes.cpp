@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <string>
 
-#include "bifocal/error.h"
 #include "command.h"
-#include "interrupt.h"
-#include "progress.h"
+#include "long_run.h"
+#include "output.h"
 #include "training/record_writer.h"
 #include "training/scenes/scene.h"
 
@@ -32,33 +32,21 @@ struct ScenesCommand {
 
 int run(const ScenesCommand& command) {
   using training::SceneSplit;
-  if (std::filesystem::exists(command.out) && !command.force)
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        command.out.string() + ": exists; choose another --out, or write into it with --force");
-  const Interrupt interrupt;
-  Progress progress(!command.quiet, true);
+  require_new_directory(command.out, command.force);
   const std::size_t held_out =
       command.held_out > 0 ? command.held_out : std::max<std::size_t>(command.count / 10, 1);
-  try {
+  LongRun work(command.quiet);
+  return work.run([&] {
     for (const SceneSplit split :
          {SceneSplit::kTrain, SceneSplit::kValidation, SceneSplit::kTest}) {
       const auto records = training::scene_records(
           split, command.seed, split == SceneSplit::kTrain ? command.count : held_out);
       const std::string name(name_of(split));
       training::write_records(records, command.out / (name + ".jsonl"), /*with_images=*/true,
-                              [&](std::size_t done, std::size_t all) {
-                                progress.show(done,
-                                              static_cast<double>(done) / static_cast<double>(all));
-                                return !interrupt.requested();
-                              });
+                              work.progress());
     }
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kCancelled && interrupt.requested())
-      return interrupt.exit_code();
-    throw;
-  }
-  return 0;
+    return 0;
+  });
 }
 
 }  // namespace
