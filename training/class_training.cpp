@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -11,11 +10,10 @@
 #include "training/augmentation.h"
 #include "training/random_variates.h"
 #include "training/retrieval_loss.h"
+#include "training/row_index.h"
 
 namespace bifocal::training {
 namespace {
-
-at::Tensor index_of(const std::vector<std::int64_t>& rows) { return at::tensor(rows, at::kLong); }
 
 std::vector<std::int64_t> chosen(const std::vector<std::int64_t>& of,
                                  const std::vector<std::int64_t>& positions) {
@@ -80,13 +78,6 @@ std::vector<ParameterGroup> ClassTraining::parameter_groups() {
   }
   if (!options_.through_fusion) groups.pop_back();
   return groups;
-}
-
-nn::StateDict ClassTraining::state() {
-  nn::StateDict state;
-  for (const ParameterGroup& group : parameter_groups())
-    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
-  return state;
 }
 
 at::Tensor ClassTraining::logits(const ClassExamples& examples, const Shown& shown,

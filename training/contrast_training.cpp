@@ -6,7 +6,6 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
@@ -17,6 +16,8 @@
 
 #include "bifocal/error.h"
 #include "nn/pooling.h"
+#include "training/retrieval_loss.h"
+#include "training/row_index.h"
 
 namespace bifocal::training {
 namespace {
@@ -25,11 +26,6 @@ constexpr std::size_t kEvaluatedTogether = 128;
 constexpr double kInitialAttentionScale = 10;  // of the late interaction
 constexpr double kInitialLogitScale = 10;
 
-at::Tensor index_of(const std::vector<std::int64_t>& rows) { return at::tensor(rows, at::kLong); }
-
-bool is_pooled_head(const std::string& name) {
-  return name.starts_with("pooled_vision.") || name.starts_with("pooled_text.");
-}
 bool is_projection(const std::string& name) {
   return name.starts_with("vision_projection.") || name.starts_with("text_projection.");
 }
@@ -110,13 +106,6 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
   return groups;
 }
 
-nn::StateDict ContrastTraining::state() {
-  nn::StateDict state;
-  for (const ParameterGroup& group : parameter_groups())
-    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
-  return state;
-}
-
 // tokens [P, n, d], [P, L, d], valid [P, L] -> [P].
 at::Tensor ContrastTraining::late_interaction(const at::Tensor& image_tokens,
                                               const at::Tensor& text_tokens,
@@ -152,15 +141,10 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
   if (options_.phase == Phase::kTokenProjections)
     return late_interaction(fusion_->projected_image_tokens(image_tokens),
                             fusion_->projected_text_tokens(text_tokens), valid);
-  fusion::FusionInput input;
-  input.vision_tokens = image_tokens;
-  input.vision_pooled = image_pooled;
-  input.grid_height = features.images.grid_height;
-  input.grid_width = features.images.grid_width;
-  input.text_tokens = text_tokens;
-  input.text_pooled = text_pooled;
-  input.text_valid = valid;
-  return fusion_->match(fusion_->forward(input));
+  const ImageStates image_states{image_tokens, image_pooled, /*cells=*/{},
+                                 features.images.grid_height, features.images.grid_width};
+  const CaptionStates text_states{text_tokens, text_pooled, valid};
+  return fusion_->match(fusion_->forward(fusion_input(&image_states, &text_states)));
 }
 
 Loss ContrastTraining::loss(const Batch& batch) {

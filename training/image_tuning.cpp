@@ -111,9 +111,7 @@ std::vector<ParameterGroup> ImageTuning::parameter_groups() {
 }
 
 nn::StateDict ImageTuning::state() {
-  nn::StateDict state;
-  for (const ParameterGroup& group : parameter_groups())
-    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
+  nn::StateDict state = Trainable::state();
   if (options_.live_batch_norm)
     for (const auto& entry : vision_->named_buffers())
       if (entry.value().is_floating_point()) state.emplace("vision." + entry.key(), entry.value());

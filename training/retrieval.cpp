@@ -5,13 +5,14 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <utility>
+
+#include "training/row_index.h"
 
 namespace bifocal::training {
 namespace {
@@ -23,10 +24,6 @@ constexpr std::int64_t kLengthGroups = 4;
 bool starts_with_any(const std::string& name, std::initializer_list<std::string_view> prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&name](std::string_view prefix) { return name.starts_with(prefix); });
-}
-
-bool is_pooled_head(const std::string& name) {
-  return starts_with_any(name, {"pooled_vision.", "pooled_text."});
 }
 
 bool is_gain(const std::string& name) {
@@ -43,8 +40,6 @@ std::pair<std::size_t, std::size_t> draw_captions(const PairFeatures& pairs, std
   const std::size_t step = 1 + random.below(count - 1);
   return {begin + one, begin + (one + step) % count};
 }
-
-at::Tensor index_of(const std::vector<std::int64_t>& rows) { return at::tensor(rows, at::kLong); }
 
 std::vector<std::int64_t> range(std::int64_t first, std::int64_t last) {
   std::vector<std::int64_t> rows(static_cast<std::size_t>(last - first));
@@ -122,13 +117,6 @@ std::vector<ParameterGroup> PooledHeads::parameter_groups() {
     if (is_pooled_head(entry.key()) || entry.key() == "logit_scale")
       group.parameters.push_back({entry.key(), entry.value()});
   return {group};
-}
-
-nn::StateDict PooledHeads::state() {
-  nn::StateDict state;
-  for (const ParameterGroup& group : parameter_groups())
-    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
-  return state;
 }
 
 void PooledHeads::set_training(bool training) { model_.fusion->train(training); }
@@ -223,13 +211,6 @@ std::vector<ParameterGroup> FusionRetrieval::parameter_groups() {
     groups.push_back(std::move(group));
   }
   return groups;
-}
-
-nn::StateDict FusionRetrieval::state() {
-  nn::StateDict state;
-  for (const ParameterGroup& group : parameter_groups())
-    for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
-  return state;
 }
 
 void FusionRetrieval::set_training(bool training) {

@@ -5,20 +5,19 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
-#include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
+#include "training/row_index.h"
+
 namespace bifocal::training {
 namespace {
 
 constexpr double kLikelyShare = 0.5;  // of the false pairs, drawn by likeness
 constexpr double kAgainstImage = 0.5;
-
-at::Tensor index_of(const std::vector<std::int64_t>& rows) { return at::tensor(rows, at::kLong); }
 
 CaptionStates select(const CaptionStates& states, const at::Tensor& rows) {
   return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),

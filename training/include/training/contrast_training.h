@@ -58,7 +58,6 @@ class ContrastTraining : public Trainable {
                    const ContrastFeatures& validation, Options options);
 
   std::vector<ParameterGroup> parameter_groups() override;
-  nn::StateDict state() override;
   void set_training(bool training) override { fusion_->train(training); }
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }

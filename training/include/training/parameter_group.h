@@ -23,4 +23,9 @@ struct ParameterGroup {
 // Norms, biases, gains and tokens are not decayed: whatever has fewer than two dimensions.
 inline bool is_decayed(const at::Tensor& parameter) { return parameter.dim() >= 2; }
 
+// By its name in the fusion layer: of the heads that give the towers' own vectors.
+inline bool is_pooled_head(const std::string& name) {
+  return name.starts_with("pooled_vision.") || name.starts_with("pooled_text.");
+}
+
 }  // namespace bifocal::training

@@ -50,7 +50,6 @@ class PooledHeads : public Trainable {
               double learning_rate, double weight_decay);
 
   std::vector<ParameterGroup> parameter_groups() override;
-  nn::StateDict state() override;
   void set_training(bool training) override;
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }
@@ -84,7 +83,6 @@ class FusionRetrieval : public Trainable {
   void calibrate_match();
 
   std::vector<ParameterGroup> parameter_groups() override;
-  nn::StateDict state() override;
   void set_training(bool training) override;
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }

@@ -53,8 +53,14 @@ class Trainable {
   // The parameters to train, each in one group.
   virtual std::vector<ParameterGroup> parameter_groups() = 0;
   // Every tensor that training changes, by name, sharing the modules' memory: the parameters of all
-  // groups, and buffers such as batch-norm statistics. What checkpoints and results hold.
-  virtual nn::StateDict state() = 0;
+  // groups, and where it is overridden buffers too, such as batch-norm statistics. What checkpoints
+  // and results hold.
+  virtual nn::StateDict state() {
+    nn::StateDict state;
+    for (const ParameterGroup& group : parameter_groups())
+      for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
+    return state;
+  }
   // Dropout and batch-norm statistics on or off.
   virtual void set_training(bool training) = 0;
 
@@ -65,8 +71,7 @@ class Trainable {
   // Called some batches ahead, so that images are decoded while the present batch trains.
   virtual void prepare(const Batch& /*upcoming*/) {}
   // With autograd, in training mode. ATen's own generator (dropout) is already seeded by the batch.
-  // The mean over the ranks is the loss of the whole batch: each works on its own samples, or all
-  // on all of them.
+  // Of this rank's samples; the mean over the ranks is the loss of the whole batch.
   virtual Loss loss(const Batch& batch) = 0;
   // After the optimiser's step: what must be clamped.
   virtual void after_step() {}
