@@ -63,16 +63,18 @@ void copy_known_files(const fs::path& from, const fs::path& to,
 }
 
 // Replaces weights by name: how tuned layers travel without the encoder they were tuned from.
-void apply_delta(const fs::path& weights_path, const fs::path& delta_path) {
+void apply_delta(const fs::path& weights_path, const fs::path& delta_path,
+                 const std::string& encoder) {
   nn::StateDict weights = nn::read_state_dict(core::Safetensors::open(weights_path));
   for (auto& [name, tensor] : nn::read_state_dict(core::Safetensors::open(delta_path))) {
     const auto found = weights.find(name);
     if (found == weights.end())
-      throw Error(ErrorCode::kInvalidBundle,
-                  delta_path.string() + ": " + name + " is not a weight of the text encoder");
+      throw Error(ErrorCode::kInvalidBundle, delta_path.string() + ": " + name +
+                                                 " is not a weight of the " + encoder + " encoder");
     if (found->second.sizes() != tensor.sizes())
       throw Error(ErrorCode::kInvalidBundle, delta_path.string() + ": " + name +
-                                                 " has another shape than in the text encoder");
+                                                 " has another shape than in the " + encoder +
+                                                 " encoder");
     found->second = tensor;
   }
   nn::write_state_dict(weights_path, weights, core::DType::kF32);
@@ -89,12 +91,14 @@ void write_parts(const BundleParts& parts, const fs::path& out) {
   copy_known_files(parts.vision, out / "vision", kVisionFiles);
   if (parts.preprocessor)
     place_file(*parts.preprocessor, out / "vision" / "preprocessor_config.json");
+  if (parts.vision_delta)
+    apply_delta(out / "vision" / "model.safetensors", *parts.vision_delta, "vision");
   copy_known_files(parts.text, out / "text", kTextFiles);
   // Any other name of a SentencePiece model becomes the one that the layout knows.
   for (const char* name : {"sentencepiece.model", "spiece.model", "tokenizer.model"})
     if (fs::exists(parts.text / name))
       place_file(parts.text / name, out / "text" / "sentencepiece.bpe.model");
-  if (parts.text_delta) apply_delta(out / "text" / "model.safetensors", *parts.text_delta);
+  if (parts.text_delta) apply_delta(out / "text" / "model.safetensors", *parts.text_delta, "text");
 
   make_directories(out / "fusion");
   const fs::path fusion_weights = out / "fusion" / "model.safetensors";

@@ -70,6 +70,7 @@ def prepare(bifocal: Path, out: Path) -> None:
         [
             bifocal, "bundle",
             "--vision", VISION,
+            "--vision-delta", MODEL / "vision_delta.safetensors",
             "--preprocessor", MODEL / "preprocessor_config.json",
             "--text", text,
             "--text-delta", MODEL / "text_delta.safetensors",

@@ -1,3 +1,4 @@
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/layer_norm.h>
@@ -5,6 +6,7 @@
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -62,13 +64,16 @@ at::Tensor rotation(std::int64_t size, Random random) {
 
 }  // namespace
 
-void standardise_tokens(fusion::FusionTransformerImpl& fusion, const ContrastFeatures& features) {
+void standardise_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& vision,
+                        const ContrastFeatures& features) {
   const c10::NoGradGuard no_grad;
   const nn::StateDict weights = nn::state_dict_of(fusion);
   const double eps = fusion.config().layer_norm_eps;
-  const at::Tensor& images = features.images.tokens;  // [N, views, n, C]
+  const at::Tensor images =
+      at::arange(std::min(kMostImages, static_cast<std::int64_t>(features.size())), at::kLong);
   standardise(weights, "vision_projection",
-              images.slice(0, 0, kMostImages).select(1, 0).flatten(0, 1).to(at::kFloat), eps);
+              vision.forward(features.images, images, at::zeros_like(images)).tokens.flatten(0, 1),
+              eps);
   const at::Tensor texts = features.texts.hidden.slice(0, 0, kMostTexts);  // [m, L, H]
   const at::Tensor lengths = features.texts.lengths.slice(0, 0, kMostTexts);
   std::vector<at::Tensor> tokens;

@@ -148,6 +148,36 @@ void erase(std::span<float> pixels, std::int64_t height, std::int64_t width,
   }
 }
 
+void augment_into(const vision::Image& image, const Augmentation& augmentation,
+                  const vision::Preprocess& preprocess, Random& random, std::span<float> pixels) {
+  const vision::Image drawn = augment(image, augmentation, preprocess, random);
+  const auto normalised = vision::normalised_values(preprocess);
+  for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = normalised[i % 3][drawn.pixels[i]];
+  if (augmentation.erasing) erase(pixels, drawn.height, drawn.width, *augmentation.erasing, random);
+}
+
+nlohmann::json to_json(const Augmentation& augmentation) {
+  const ColorJitter& jitter = augmentation.color_jitter;
+  nlohmann::json json = {
+      {"horizontal_flip", augmentation.horizontal_flip},
+      {"rotation", augmentation.rotation},
+      {"color_jitter", {jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue}},
+      {"interpolation", static_cast<int>(augmentation.interpolation)}};
+  if (augmentation.crop)
+    json["crop"] = {augmentation.crop->min_area, augmentation.crop->max_area,
+                    augmentation.crop->min_ratio, augmentation.crop->max_ratio};
+  if (augmentation.rand_augment)
+    json["rand_augment"] = {
+        augmentation.rand_augment->num_ops, augmentation.rand_augment->magnitude,
+        augmentation.rand_augment->magnitude_std, augmentation.rand_augment->probability};
+  if (augmentation.erasing)
+    json["erasing"] = {
+        augmentation.erasing->probability, augmentation.erasing->min_area,
+        augmentation.erasing->max_area,    augmentation.erasing->min_ratio,
+        augmentation.erasing->max_ratio,   static_cast<int>(augmentation.erasing->fill)};
+  return json;
+}
+
 std::vector<std::size_t> drop_tokens(std::size_t count, double probability, Random& random) {
   std::vector<std::size_t> kept;
   for (std::size_t i = 0; i < count; ++i)

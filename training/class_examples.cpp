@@ -55,8 +55,8 @@ std::vector<std::size_t> ClassExamples::truth(std::size_t i) const {
 }
 
 ClassExamples encode_examples(const RecordSet& all, const ClassLabels& labels,
-                              const Encoders& encoders, bool flipped, std::int64_t max_text_tokens,
-                              const EncodingOptions& options) {
+                              const Encoders& encoders, const ImageViews& views,
+                              std::int64_t max_text_tokens, const EncodingOptions& options) {
   std::unordered_map<std::string, std::int64_t> class_of;
   for (const std::string& name : labels.names)
     class_of.emplace(name, static_cast<std::int64_t>(class_of.size()));
@@ -79,8 +79,8 @@ ClassExamples encode_examples(const RecordSet& all, const ClassLabels& labels,
   const RecordSet records = all.subset(usable);
   std::vector<std::int64_t> row_of(records.size(), kNotShown);
   if (any_image) {
-    examples.images =
-        encode_images(records, encoders.vision, encoders.preprocess, flipped, options);
+    examples.images = encode_images(records, encoders.vision, encoders.preprocess, views,
+                                    encoders.vision->config().stages.size(), options);
     for (std::size_t row = 0; row < examples.images.records.size(); ++row)
       row_of[examples.images.records[row]] = static_cast<std::int64_t>(row);
     examples.skipped.insert(examples.skipped.end(), examples.images.skipped.begin(),

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "row_index.h"
 #include "training/augmentation.h"
 #include "training/random_variates.h"
 #include "training/retrieval_loss.h"
-#include "training/row_index.h"
 
 namespace bifocal::training {
 namespace {

@@ -101,28 +101,6 @@ ClassModel new_model(const ClassRun& run, std::uint64_t seed) {
   return model;
 }
 
-Augmentation augmentation_of(const TrainConfig& config) {
-  Augmentation augmentation;
-  if (config.crop_min_area < 1) {
-    augmentation.crop = RandomResizedCrop{};
-    augmentation.crop->min_area = config.crop_min_area;
-  }
-  augmentation.horizontal_flip = config.horizontal_flip;
-  augmentation.rotation = config.rotation;
-  augmentation.color_jitter = {config.color_jitter, config.color_jitter, config.color_jitter,
-                               config.hue};
-  if (config.rand_augment_ops > 0) {
-    augmentation.rand_augment = RandAugment{};
-    augmentation.rand_augment->num_ops = static_cast<int>(config.rand_augment_ops);
-    augmentation.rand_augment->magnitude = config.rand_augment_magnitude;
-  }
-  if (config.random_erasing > 0) {
-    augmentation.erasing = RandomErasing{};
-    augmentation.erasing->probability = config.random_erasing;
-  }
-  return augmentation;
-}
-
 ClassLoss loss_of(const ClassRun& run) {
   ClassLoss loss{run.labels().multi_label, run.config.label_smoothing, {}};
   if (run.config.class_weights == "balanced")
@@ -289,9 +267,9 @@ ClassRun prepare(const TrainConfig& config, const RunOptions& options) {
   run.fusion = fusion_config(config, run.encoders, labels, run.label_set);
   const EncodingOptions encoding = begin_encoding(config, options, data);
   options.group->first_then_others([&] {
-    run.train = encode_examples(data.train, labels, run.encoders, config.horizontal_flip > 0,
+    run.train = encode_examples(data.train, labels, run.encoders, training_views(config),
                                 config.max_text_tokens, encoding);
-    run.validation = encode_examples(data.validation, labels, run.encoders, /*flipped=*/false,
+    run.validation = encode_examples(data.validation, labels, run.encoders, ImageViews{},
                                      run.encoders.text->config().max_tokens, encoding);
   });
   if (run.train.images.pooled.defined()) {

@@ -1,5 +1,6 @@
 #include "training/contrast_training.h"
 
+#include <ATen/ops/_unique.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -7,6 +8,7 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -16,8 +18,8 @@
 
 #include "bifocal/error.h"
 #include "nn/pooling.h"
+#include "row_index.h"
 #include "training/retrieval_loss.h"
-#include "training/row_index.h"
 
 namespace bifocal::training {
 namespace {
@@ -35,9 +37,11 @@ bool is_gain(const std::string& name) {
 
 }  // namespace
 
-ContrastTraining::ContrastTraining(fusion::FusionTransformer fusion, const ContrastFeatures& train,
+ContrastTraining::ContrastTraining(fusion::FusionTransformer fusion, UpperStages vision,
+                                   const ContrastFeatures& train,
                                    const ContrastFeatures& validation, Options options)
     : fusion_(std::move(fusion)),
+      vision_(std::move(vision)),
       train_(train),
       validation_(validation),
       options_(std::move(options)),
@@ -103,7 +107,16 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
   std::vector<ParameterGroup> groups;
   for (ParameterGroup& group : {std::ref(layer), std::ref(heads), std::ref(gains)})
     if (!group.parameters.empty()) groups.push_back(std::move(group));
+  if (options_.phase == Phase::kFusion)
+    for (ParameterGroup& group : vision_.parameter_groups(
+             options_.vision_learning_rate, options_.vision_layer_decay, options_.weight_decay))
+      groups.push_back(std::move(group));
   return groups;
+}
+
+void ContrastTraining::set_training(bool training) {
+  fusion_->train(training);
+  vision_.set_training(training && options_.phase == Phase::kFusion);
 }
 
 // tokens [P, n, d], [P, L, d], valid [P, L] -> [P].
@@ -122,11 +135,11 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
                                     const std::vector<std::int64_t>& images,
                                     const std::vector<std::int64_t>& texts) const {
   const at::Tensor image_rows = index_of(images), text_rows = index_of(texts);
-  const at::Tensor image_pooled =
-      features.images.pooled.select(1, 0).index_select(0, image_rows);              // [P, C]
   const at::Tensor text_pooled = features.texts.pooled.index_select(0, text_rows);  // [P, H]
   if (options_.phase == Phase::kPooledHeads) {
     const nn::StateDict weights = nn::state_dict_of(*fusion_);
+    const at::Tensor image_pooled =
+        features.images.pooled.select(1, 0).index_select(0, image_rows);  // [P, C]
     const at::Tensor cosine =
         (fusion_->own_image_vector(image_pooled) * fusion_->own_text_vector(text_pooled)).sum(1);
     return cosine * weights.at("match_scale") + weights.at("match_head.fc2.bias");
@@ -136,13 +149,17 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
   const at::Tensor valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [P, L]
   const at::Tensor text_tokens =
       features.texts.hidden.index_select(0, text_rows).narrow(1, 0, longest).to(at::kFloat);
-  const at::Tensor image_tokens =
-      features.images.tokens.select(1, 0).index_select(0, image_rows).to(at::kFloat);
+  // Each image once, however many pairs show it; its stages are trained in the last phase alone.
+  const ImageStates image_states = [&] {
+    const c10::AutoGradMode trained(options_.phase == Phase::kFusion &&
+                                    c10::GradMode::is_enabled());
+    const auto [distinct, place] =
+        at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
+    return select(vision_.forward(features.images, distinct, at::zeros_like(distinct)), place);
+  }();
   if (options_.phase == Phase::kTokenProjections)
-    return late_interaction(fusion_->projected_image_tokens(image_tokens),
+    return late_interaction(fusion_->projected_image_tokens(image_states.tokens),
                             fusion_->projected_text_tokens(text_tokens), valid);
-  const ImageStates image_states{image_tokens, image_pooled, /*cells=*/{},
-                                 features.images.grid_height, features.images.grid_width};
   const CaptionStates text_states{text_tokens, text_pooled, valid};
   return fusion_->match(fusion_->forward(fusion_input(&image_states, &text_states)));
 }

@@ -23,8 +23,8 @@ using Phase = ContrastTraining::Phase;
 
 // Of records with an image that decodes and at least one contrast.
 ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders,
-                                  const std::vector<std::string>& kinds, std::int64_t max_tokens,
-                                  const EncodingOptions& options) {
+                                  const std::vector<std::string>& kinds, std::size_t frozen_stages,
+                                  std::int64_t max_tokens, const EncodingOptions& options) {
   std::vector<std::size_t> whole;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (all[i].has_image() && !all[i].contrasts.empty()) whole.push_back(i);
@@ -35,7 +35,8 @@ ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders
   const RecordSet records = all.subset(whole);
   ContrastFeatures features;
   features.kinds = kinds;
-  features.images = encode_images(records, encoders.vision, encoders.preprocess, false, options);
+  features.images =
+      encode_images(records, encoders.vision, encoders.preprocess, {}, frozen_stages, options);
   std::vector<std::string> texts;
   std::unordered_map<std::string, std::int64_t> rows;
   const auto row_of = [&](const std::string& text) {
@@ -115,8 +116,8 @@ std::string card(const TrainConfig& config, const ContrastFeatures& train,
   text << card_head("- image-text-matching\n- feature-extraction\n") << "# " << bundle_name(config)
        << "\n\nA match score that tells which of two texts is true of an image; trained with\n"
           "`bifocal train --preset contrasts`.\n\n"
-       << "## What it is made of\n\n- Vision: `" << last_part(config.vision)
-       << "`, frozen.\n- Text: `" << last_part(config.text) << "`, frozen.\n\n"
+       << "## What it is made of\n\n- Vision: `" << last_part(config.vision) << "`, "
+       << what_of_vision(config) << ".\n- Text: `" << last_part(config.text) << "`, frozen.\n\n"
        << "## Training\n\n| | images | contrasts |\n|---|---|---|\n| trained on `"
        << last_part(config.data) << "` | " << train.size() << " | " << train.pairs.size()
        << " |\n| weights chosen by "
@@ -146,11 +147,12 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   const DataSets data = open_data_sets(config, /*grouped=*/true);
   const std::vector<std::string> kinds = kinds_of(data);
   const EncodingOptions encoding = begin_encoding(config, options, data);
+  const std::size_t frozen = frozen_stages(config, encoders);
   ContrastFeatures train, validation;
   options.group->first_then_others([&] {
-    train = encode_contrasts(data.train, encoders, kinds, config.max_text_tokens, encoding);
-    validation =
-        encode_contrasts(data.validation, encoders, kinds, config.max_text_tokens, encoding);
+    train = encode_contrasts(data.train, encoders, kinds, frozen, config.max_text_tokens, encoding);
+    validation = encode_contrasts(data.validation, encoders, kinds, frozen, config.max_text_tokens,
+                                  encoding);
   });
   const double encoding_hours = processor_hours();
 
@@ -159,13 +161,16 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   const auto seed = static_cast<std::uint64_t>(config.seed);
   fusion::initialise(*fusion, seed);
   begin_with_bundle(config, *fusion);
+  const UpperStages vision = upper_stages(config, encoders);
   if (config.align_epochs > 0) {
-    standardise_tokens(*fusion, train);
+    standardise_tokens(*fusion, vision, train);
     align_attention(*fusion, seed);
   }
 
   ContrastTraining::Options stage;
   stage.weight_decay = config.weight_decay;
+  stage.vision_learning_rate = config.backbone_learning_rate;
+  stage.vision_layer_decay = config.layer_decay;
   stage.ranking_weight = config.ranking_weight;
   stage.pairs_per_image = static_cast<std::size_t>(config.pairs_per_image);
   stage.gains_learning_rate = config.gains_learning_rate;
@@ -179,7 +184,7 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
     stage.curriculum_epochs = which == Phase::kPooledHeads
                                   ? 0
                                   : config.curriculum_share * static_cast<double>(settings.epochs);
-    ContrastTraining training(fusion, train, validation, stage);
+    ContrastTraining training(fusion, vision, train, validation, stage);
     const TrainingResult result = training::train(
         training, settings,
         {run / directory, options.resume, options.observers, options.interrupted, options.group});
@@ -218,8 +223,9 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*fusion), core::DType::kBF16);
   core::write_file_atomically(made / "README.md",
                               card(config, train, validation, report.metrics, report.core_hours));
-  models::write_bundle(bundle_of_run(config, made, fusion_sizes, report.logs), config.out,
-                       options.replace);
+  models::BundleParts parts = bundle_of_run(config, made, fusion_sizes, report.logs);
+  add_vision_delta(parts, vision, made);
+  models::write_bundle(parts, config.out, options.replace);
   return report;
 }
 

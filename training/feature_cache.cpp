@@ -15,6 +15,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -24,6 +25,7 @@
 #include "core/sha256.h"
 #include "nn/pooling.h"
 #include "nn/weights.h"
+#include "row_index.h"
 #include "text/compiled_bert.h"
 #include "vision/efficientnet_checkpoint.h"
 
@@ -81,6 +83,65 @@ std::vector<std::size_t> with_images(const RecordSet& records) {
   return indices;
 }
 
+// A vision tower, compiled, for its first stages' map or for all of its tokens.
+class FrozenStages {
+ public:
+  struct Output {
+    at::Tensor kept;    // bf16: tokens [B, h * w, C], or the map [B, h', w', c]
+    at::Tensor pooled;  // [B, C], after all stages
+    std::int64_t grid_height, grid_width;
+  };
+  FrozenStages(const vision::EfficientNet& tower, std::size_t stages)
+      : whole_(stages >= tower->config().stages.size()) {
+    const c10::InferenceMode inference;
+    if (whole_) {
+      compiled_.emplace(tower->compile(nn::Precision::kFp32));
+    } else {
+      weights_ = tower->weights().compiled(nn::Precision::kFp32);
+      blocks_ = vision::blocks_of_stages(tower->config(), stages);
+    }
+  }
+  bool is_whole() const noexcept { return whole_; }
+
+  Output forward(const at::Tensor& pixels) const {
+    const c10::InferenceMode inference;
+    if (whole_) {
+      const vision::VisionOutput output = compiled_->forward_features(pixels);
+      return {output.tokens.to(at::kBFloat16), output.pooled, output.grid_height,
+              output.grid_width};
+    }
+    const at::Tensor map = weights_.forward_blocks(pixels, blocks_);
+    // Kept first: what comes after may write where the map is.
+    const at::Tensor kept = map.permute({0, 2, 3, 1}).to(at::kBFloat16).contiguous();
+    const vision::VisionOutput output = weights_.forward_from(map, blocks_);
+    return {kept, output.pooled, output.grid_height, output.grid_width};
+  }
+
+ private:
+  bool whole_;
+  std::optional<vision::CompiledEfficientNet> compiled_;
+  vision::EfficientNetWeights weights_;
+  std::size_t blocks_ = 0;
+};
+
+// [views, 3, H, W] of picture number `place`.
+at::Tensor views_of(const vision::Image& picture, const vision::Preprocess& preprocess,
+                    const ImageViews& views, std::size_t place) {
+  at::Tensor plain = at::empty({1, 3, preprocess.height, preprocess.width});
+  const auto values = static_cast<std::size_t>(plain.numel());
+  vision::preprocess_into(picture, preprocess, {plain.mutable_data_ptr<float>(), values});
+  std::vector<at::Tensor> all{plain};
+  if (views.mirrored) all.push_back(plain.flip(3));
+  Random random(views.seed, place);
+  for (std::int64_t i = 0; i < views.augmented; ++i) {
+    at::Tensor drawn = at::empty({1, preprocess.height, preprocess.width, 3});
+    augment_into(picture, views.augmentation, preprocess, random,
+                 {drawn.mutable_data_ptr<float>(), values});
+    all.push_back(drawn.permute({0, 3, 1, 2}));
+  }
+  return all.size() == 1 ? plain : at::cat(all);
+}
+
 // The first layers alone, with a copy of their weights.
 text::Bert lower_layers(const text::Bert& tower, std::int64_t layers) {
   text::BertConfig config = tower->config();
@@ -97,8 +158,8 @@ text::Bert lower_layers(const text::Bert& tower, std::int64_t layers) {
 }  // namespace
 
 ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet& tower,
-                            const vision::Preprocess& preprocess, bool flipped,
-                            const EncodingOptions& options) {
+                            const vision::Preprocess& preprocess, const ImageViews& views,
+                            std::size_t frozen_stages, const EncodingOptions& options) {
   const std::vector<std::size_t> images = with_images(records);
   if (images.empty()) throw Error(ErrorCode::kInvalidItem, "there is no image in the data");
   std::string hashes;
@@ -110,48 +171,45 @@ ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet
     }
     hashes += hash + "\n";
   }
-  const auto compiled = tower->compile(nn::Precision::kFp32);
-  const std::int64_t views = flipped ? 2 : 1;
-  vision::VisionOutput shape;
-  {
-    const c10::InferenceMode inference;
-    shape = compiled.forward_features(
-        at::zeros({1, 3, preprocess.height, preprocess.width}));  // [1, h * w, C]
-  }
-  const std::int64_t cells = shape.tokens.size(1);
-  const std::int64_t channels = shape.tokens.size(2);
+  const FrozenStages frozen(tower, frozen_stages);
+  const FrozenStages::Output shape =
+      frozen.forward(at::zeros({1, 3, preprocess.height, preprocess.width}));
   const auto rows = static_cast<std::int64_t>(images.size());
-  const nlohmann::json made_from = {{"kind", "images"},
-                                    {"weights", fingerprint(*tower)},
-                                    {"config", vision::to_json(tower->config())},
-                                    {"preprocess", preprocess.to_json()},
-                                    {"views", flipped ? "plain, flipped" : "plain"},
-                                    {"images", core::sha256_hex(core::as_bytes(hashes))}};
+  nlohmann::json made_from = {{"kind", "images"},
+                              {"weights", fingerprint(*tower)},
+                              {"config", vision::to_json(tower->config())},
+                              {"preprocess", preprocess.to_json()},
+                              {"views", views.mirrored ? "plain, flipped" : "plain"},
+                              {"images", core::sha256_hex(core::as_bytes(hashes))}};
+  if (views.augmented > 0)
+    made_from["augmented"] = {
+        {"count", views.augmented}, {"by", to_json(views.augmentation)}, {"seed", views.seed}};
+  if (!frozen.is_whole()) made_from["stages"] = frozen_stages;
   const auto make = [&](ArrayWriter& writer) {
     std::mutex guard;
     nlohmann::json failed = nlohmann::json::object();
     share_out(images.size(), options, 1, images.size(), [&](std::size_t row) {
-      at::Tensor pixels = at::empty({1, 3, preprocess.height, preprocess.width});
+      at::Tensor pixels;
       try {
-        const auto encoded = records.read_image(images[row]);
-        vision::preprocess_into(
-            vision::decode(encoded), preprocess,
-            {pixels.mutable_data_ptr<float>(), static_cast<std::size_t>(pixels.numel())});
+        pixels = views_of(vision::decode(records.read_image(images[row])), preprocess, views, row);
       } catch (const Error& error) {
         const std::lock_guard lock(guard);
         failed[std::to_string(row)] = error.message();
         return;
       }
-      if (flipped) pixels = at::cat({pixels, pixels.flip(3)}, 0);
-      const vision::VisionOutput output = compiled.forward_features(pixels);
-      writer.write(0, static_cast<std::int64_t>(row), output.tokens);
+      const FrozenStages::Output output = frozen.forward(pixels);
+      writer.write(0, static_cast<std::int64_t>(row), output.kept);
       writer.write(1, static_cast<std::int64_t>(row), output.pooled);
     });
     return nlohmann::json{{"failed", failed}};
   };
-  const CachedArrays cached = cached_arrays(
-      options.cache, "images", made_from,
-      {{"tokens", {rows, views, cells, channels}}, {"pooled", {rows, views, channels}}}, make);
+  std::vector<std::int64_t> kept_shape{rows, views.count()};
+  kept_shape.insert(kept_shape.end(), shape.kept.sizes().begin() + 1, shape.kept.sizes().end());
+  const CachedArrays cached =
+      cached_arrays(options.cache, "images", made_from,
+                    {{frozen.is_whole() ? "tokens" : "map", kept_shape},
+                     {"pooled", {rows, views.count(), shape.pooled.size(1)}}},
+                    make);
 
   ImageFeatures features;
   features.grid_height = shape.grid_height;
@@ -171,14 +229,13 @@ ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet
     throw Error(ErrorCode::kInvalidItem,
                 "none of the images could be read; the first: " + features.skipped.front().where +
                     ": " + features.skipped.front().reason);
-  features.tokens = cached.arrays[0];
-  at::Tensor pooled = cached.arrays[1];
+  at::Tensor arrays = cached.arrays[0], pooled = cached.arrays[1];
   if (kept.size() != images.size()) {
-    at::Tensor index = at::empty({static_cast<std::int64_t>(kept.size())}, at::kLong);
-    std::copy(kept.begin(), kept.end(), index.mutable_data_ptr<std::int64_t>());
-    features.tokens = features.tokens.index_select(0, index);
+    const at::Tensor index = index_of(kept);
+    arrays = arrays.index_select(0, index);
     pooled = pooled.index_select(0, index);
   }
+  (frozen.is_whole() ? features.tokens : features.map) = arrays;
   features.pooled = pooled.to(at::kFloat);
   return features;
 }

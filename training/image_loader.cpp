@@ -12,10 +12,7 @@ namespace bifocal::training {
 
 ImageLoader::ImageLoader(const RecordSet& records, const vision::Preprocess& preprocess,
                          const Augmentation& augmentation, std::size_t threads)
-    : records_(records),
-      preprocess_(preprocess),
-      augmentation_(augmentation),
-      normalised_(vision::normalised_values(preprocess)) {
+    : records_(records), preprocess_(preprocess), augmentation_(augmentation) {
   for (std::size_t t = 0; t < std::max<std::size_t>(threads, 1); ++t)
     threads_.emplace_back([this] { work(); });
 }
@@ -78,18 +75,14 @@ void ImageLoader::load(Pending& pending, std::size_t index) const {
   const std::size_t sample = pending.batch.samples[index];
   // A stream of its own: what else is drawn for the sample does not move the picture's.
   Random random(pending.batch.random_of(sample).next(), /*stream=*/1);
-  vision::Image image;
+  const auto values = static_cast<std::size_t>(3 * preprocess_.height * preprocess_.width);
+  float* out = pending.pixels.mutable_data_ptr<float>() + index * values;  // [H, W, 3]
   try {
-    image =
-        augment(vision::decode(records_.read_image(sample)), augmentation_, preprocess_, random);
+    augment_into(vision::decode(records_.read_image(sample)), augmentation_, preprocess_, random,
+                 {out, values});
   } catch (const Error& error) {
     throw Error(error.code(), records_[sample].id + ": " + error.message());
   }
-  const std::size_t values = image.pixels.size();
-  float* out = pending.pixels.mutable_data_ptr<float>() + index * values;  // [H, W, 3]
-  for (std::size_t i = 0; i < values; ++i) out[i] = normalised_[i % 3][image.pixels[i]];
-  if (augmentation_.erasing)
-    erase({out, values}, image.height, image.width, *augmentation_.erasing, random);
 }
 
 }  // namespace bifocal::training

@@ -3,7 +3,6 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
-#include <torch/nn/modules/container/modulelist.h>
 
 #include <algorithm>
 #include <utility>
@@ -22,62 +21,7 @@ std::vector<std::size_t> with_images(const ClassExamples& examples) {
   return found;
 }
 
-// "stem", "stages.S.L" or "head": the block that a parameter or module belongs to.
-std::string block_of(const std::string& name) {
-  std::size_t end = name.find('.');
-  if (name.starts_with("stages."))
-    for (int dot = 0; dot < 2 && end != std::string::npos; ++dot) end = name.find('.', end + 1);
-  return name.substr(0, end);
-}
-
-bool is_frozen(const std::string& name, std::int64_t frozen_stages) {
-  if (frozen_stages == 0 || name.starts_with("head")) return false;
-  constexpr std::string_view kStages = "stages.";
-  if (!name.starts_with(kStages)) return name.starts_with("stem");
-  return std::stoll(name.substr(kStages.size())) < frozen_stages;
-}
-
 }  // namespace
-
-vision::EfficientNet thawed_copy(const vision::EfficientNet& tower, double drop_connect) {
-  vision::EfficientNetConfig config = tower->config();
-  config.drop_connect_rate = drop_connect;
-  config.num_classes = 0;
-  vision::EfficientNet copy(config);
-  nn::StateDict weights = nn::state_dict_of(*tower);
-  std::erase_if(weights, [](const auto& entry) { return entry.first.starts_with("classifier."); });
-  nn::load_weights(*copy, weights, "vision encoder");
-  copy->eval();
-  return copy;
-}
-
-std::vector<ParameterGroup> vision_groups(vision::EfficientNetImpl& tower, double learning_rate,
-                                          double layer_decay, double weight_decay,
-                                          std::int64_t frozen_stages) {
-  std::vector<ParameterGroup> groups;  // from the stem up
-  for (auto& entry : tower.named_parameters()) {
-    if (is_frozen(entry.key(), frozen_stages)) {
-      entry.value().set_requires_grad(false);
-      continue;
-    }
-    const std::string name = "vision " + block_of(entry.key());
-    if (groups.empty() || groups.back().name != name)
-      groups.push_back({name, {}, learning_rate, weight_decay});
-    groups.back().parameters.push_back({"vision." + entry.key(), entry.value()});
-  }
-  double rate = learning_rate;
-  for (auto group = groups.rbegin(); group != groups.rend(); ++group, rate *= layer_decay)
-    group->learning_rate = rate;
-  return groups;
-}
-
-void set_vision_training(vision::EfficientNetImpl& tower, bool training, bool live_batch_norm,
-                         std::int64_t frozen_stages) {
-  tower.train(training);
-  for (const auto& entry : tower.named_modules("", /*include_self=*/false))
-    if (auto norm = std::dynamic_pointer_cast<torch::nn::BatchNorm2dImpl>(entry.value()))
-      norm->train(training && live_batch_norm && !is_frozen(entry.key(), frozen_stages));
-}
 
 ImageTuning::ImageTuning(ClassModel model, vision::EfficientNet vision,
                          const vision::Preprocess& preprocess, const ClassExamples& train,

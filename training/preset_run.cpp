@@ -1,11 +1,15 @@
 #include "training/preset_run.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
 #include "core/json_config.h"
+#include "core/safetensors.h"
+#include "nn/weights.h"
 #include "training/model_card.h"
+#include "vision/efficientnet_checkpoint.h"
 
 namespace bifocal::training {
 
@@ -29,6 +33,62 @@ void use_pooled_settings(LoopSettings& settings, const TrainConfig& config) {
   settings.average_decay = config.pooled_average_decay;
   settings.accumulation = 1;
   settings.bf16 = false;
+}
+
+Augmentation augmentation_of(const TrainConfig& config) {
+  Augmentation augmentation;
+  if (config.crop_min_area < 1) {
+    augmentation.crop = RandomResizedCrop{};
+    augmentation.crop->min_area = config.crop_min_area;
+  }
+  augmentation.horizontal_flip = config.horizontal_flip;
+  augmentation.rotation = config.rotation;
+  augmentation.color_jitter = {config.color_jitter, config.color_jitter, config.color_jitter,
+                               config.hue};
+  if (config.rand_augment_ops > 0) {
+    augmentation.rand_augment = RandAugment{};
+    augmentation.rand_augment->num_ops = static_cast<int>(config.rand_augment_ops);
+    augmentation.rand_augment->magnitude = config.rand_augment_magnitude;
+  }
+  if (config.random_erasing > 0) {
+    augmentation.erasing = RandomErasing{};
+    augmentation.erasing->probability = config.random_erasing;
+  }
+  return augmentation;
+}
+
+ImageViews training_views(const TrainConfig& config) {
+  return {config.horizontal_flip > 0, config.augmented_views, augmentation_of(config),
+          static_cast<std::uint64_t>(config.seed)};
+}
+
+std::size_t frozen_stages(const TrainConfig& config, const Encoders& encoders) {
+  const std::size_t all = encoders.vision->config().stages.size();
+  return all - std::min(static_cast<std::size_t>(config.vision_stages), all);
+}
+
+UpperStages upper_stages(const TrainConfig& config, const Encoders& encoders) {
+  if (config.vision_stages == 0) return {};
+  return {encoders.vision, frozen_stages(config, encoders), config.drop_connect};
+}
+
+std::string what_of_vision(const TrainConfig& config) {
+  if (config.vision_stages == 0) return "frozen";
+  return "its top " + std::to_string(config.vision_stages) + " stages and head trained along";
+}
+
+void add_vision_delta(models::BundleParts& parts, const UpperStages& vision, const fs::path& made) {
+  if (vision.empty()) return;
+  nn::StateDict trained;
+  for (const auto& entry : vision.tower()->named_parameters())
+    if (entry.value().requires_grad()) trained.emplace(entry.key(), entry.value().detach());
+  const core::Safetensors file = core::Safetensors::open(parts.vision / "model.safetensors");
+  parts.vision_delta = made / "vision_delta.safetensors";
+  nn::write_state_dict(
+      *parts.vision_delta,
+      vision::published_efficientnet_weights(trained, nn::read_state_dict(file),
+                                             vision.tower()->config(), file.source()),
+      core::DType::kBF16);
 }
 
 fusion::FusionConfig new_fusion_layer(const TrainConfig& config, const Encoders& encoders,

@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 #include <numeric>
 #include <utility>
 
-#include "training/row_index.h"
+#include "row_index.h"
 
 namespace bifocal::training {
 namespace {
@@ -68,31 +69,49 @@ Drawn draw(const PairFeatures& pairs, const Batch& batch, const std::vector<std:
   return drawn;
 }
 
-at::Tensor pooled_images(const PairFeatures& pairs, const Drawn& drawn) {
-  return pairs.images.pooled.index({index_of(drawn.images), index_of(drawn.views)});  // [B, C]
-}
-
-// Of the whole batch, some cells of each image's map, drawn anew each time.
-ImageStates images_of(const PairFeatures& pairs, Drawn drawn, std::int64_t visual_tokens) {
-  const ImageFeatures& images = pairs.images;
-  const std::int64_t all = images.tokens.size(2);
-  const std::int64_t kept = std::min(visual_tokens, all);
-  ImageStates states;
-  states.grid_height = images.grid_height;
-  states.grid_width = images.grid_width;
-  states.pooled = pooled_images(pairs, drawn);
-  const auto rows = static_cast<std::int64_t>(drawn.images.size());
-  states.cells = at::empty({rows, kept}, at::kLong);
+// Some cells of each image's map, drawn anew each time. [B, n] int64, or undefined: all of them.
+at::Tensor draw_cells(const std::vector<Random>& randoms, std::int64_t all, std::int64_t kept) {
+  if (kept >= all) return {};
+  const auto rows = static_cast<std::int64_t>(randoms.size());
+  at::Tensor drawn = at::empty({rows, kept}, at::kLong);
   for (std::int64_t i = 0; i < rows; ++i) {
     std::vector<std::int64_t> cells = range(0, all);
-    if (kept < all) drawn.randoms[static_cast<std::size_t>(i)].shuffle(cells);
-    std::copy_n(cells.begin(), kept, states.cells.mutable_data_ptr<std::int64_t>() + i * kept);
+    Random random = randoms[static_cast<std::size_t>(i)];
+    random.shuffle(cells);
+    std::copy_n(cells.begin(), kept, drawn.mutable_data_ptr<std::int64_t>() + i * kept);
   }
-  states.tokens = images.tokens
-                      .index({index_of(drawn.images).unsqueeze(1),
-                              index_of(drawn.views).unsqueeze(1), states.cells})
-                      .to(at::kFloat);  // [B, n, C]
-  return states;
+  return drawn;
+}
+
+std::vector<std::int64_t> first_captions(const PairFeatures& pairs) {
+  std::vector<std::int64_t> firsts;
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    firsts.push_back(static_cast<std::int64_t>(pairs.first[i]));
+  return firsts;
+}
+
+// P(true) = sigmoid(scale * x + bias).
+struct Logistic {
+  double scale = 0, bias = 0;
+};
+
+// By Newton's method. yes, no [n]: x of the true ones and of as many false ones.
+Logistic fit_logistic(const at::Tensor& yes, const at::Tensor& no) {
+  const at::Tensor x = at::cat({yes, no}).to(at::kDouble);
+  const at::Tensor y = at::cat({at::ones_like(yes), at::zeros_like(no)}).to(at::kDouble);
+  Logistic fit;
+  for (int step = 0; step < 25; ++step) {
+    const at::Tensor p = (x * fit.scale + fit.bias).sigmoid();
+    const at::Tensor error = p - y, curve = p * (1 - p);
+    const double g0 = error.mean().item<double>(), g1 = (error * x).mean().item<double>();
+    const double h00 = curve.mean().item<double>() + 1e-9;
+    const double h01 = (curve * x).mean().item<double>();
+    const double h11 = (curve * x * x).mean().item<double>() + 1e-9;
+    const double determinant = h00 * h11 - h01 * h01;
+    fit.bias -= (h11 * g0 - h01 * g1) / determinant;
+    fit.scale -= (h00 * g1 - h01 * g0) / determinant;
+  }
+  return fit;
 }
 
 void clamp_scale(fusion::FusionTransformerImpl& fusion) {
@@ -124,7 +143,8 @@ void PooledHeads::set_training(bool training) { model_.fusion->train(training); 
 Loss PooledHeads::loss(const Batch& batch) {
   const Drawn drawn = draw(train_, batch, batch.samples);
   const at::Tensor scale = model_.fusion->logit_scale().exp();
-  const at::Tensor image = model_.fusion->own_image_vector(pooled_images(train_, drawn));
+  const at::Tensor image = model_.fusion->own_image_vector(
+      train_.images.pooled.index({index_of(drawn.images), index_of(drawn.views)}));
   at::Tensor total;
   for (const auto& rows : {drawn.first, drawn.second}) {
     const at::Tensor text =
@@ -149,35 +169,48 @@ FusionRetrieval::FusionRetrieval(RetrievalModel model, const PairFeatures& train
                                  const PairFeatures& validation, const Options& options)
     : model_(std::move(model)), train_(train), validation_(validation), options_(options) {}
 
-void FusionRetrieval::calibrate_match() {
+void FusionRetrieval::begin_match_with_cosine() {
   const c10::NoGradGuard no_grad;
   model_.fusion->eval();
   const at::Tensor image = model_.fusion->own_image_vector(train_.images.pooled.select(1, 0));
-  std::vector<std::int64_t> firsts;
-  for (std::size_t i = 0; i < train_.size(); ++i)
-    firsts.push_back(static_cast<std::int64_t>(train_.first[i]));
-  const at::Tensor text =
-      model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(firsts)));
-  const at::Tensor yes = (image * text).sum(1);
-  const at::Tensor no = (image * text.roll(1, 0)).sum(1);
-  const at::Tensor x = at::cat({yes, no}).to(at::kDouble);
-  const at::Tensor y = at::cat({at::ones_like(yes), at::zeros_like(no)}).to(at::kDouble);
-  // Newton's method for logistic regression with one variable.
-  double scale = 0, bias = 0;
-  for (int step = 0; step < 25; ++step) {
-    const at::Tensor p = (x * scale + bias).sigmoid();
-    const at::Tensor error = p - y, curve = p * (1 - p);
-    const double g0 = error.mean().item<double>(), g1 = (error * x).mean().item<double>();
-    const double h00 = curve.mean().item<double>() + 1e-9;
-    const double h01 = (curve * x).mean().item<double>();
-    const double h11 = (curve * x * x).mean().item<double>() + 1e-9;
-    const double determinant = h00 * h11 - h01 * h01;
-    bias -= (h11 * g0 - h01 * g1) / determinant;
-    scale -= (h00 * g1 - h01 * g0) / determinant;
-  }
+  const at::Tensor text = model_.fusion->own_text_vector(
+      train_.captions.pooled.index_select(0, index_of(first_captions(train_))));
+  const Logistic fit = fit_logistic((image * text).sum(1), (image * text.roll(1, 0)).sum(1));
   const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
-  at::Tensor(weights.at("match_scale")).fill_(scale);
-  at::Tensor(weights.at("match_head.fc2.bias")).fill_(bias);
+  at::Tensor(weights.at("match_scale")).fill_(fit.scale);
+  at::Tensor(weights.at("match_head.fc2.bias")).fill_(fit.bias);
+}
+
+void FusionRetrieval::calibrate_match() {
+  const c10::NoGradGuard no_grad;
+  set_training(false);
+  const auto images = static_cast<std::int64_t>(validation_.size());
+  std::vector<at::Tensor> yes, no;
+  for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
+    std::vector<std::int64_t> rows, own, other;
+    for (std::int64_t row = begin; row < std::min(begin + kEvaluatedTogether, images); ++row) {
+      const auto i = static_cast<std::size_t>(row);
+      const auto next = static_cast<std::size_t>((row + 1) % images);
+      const std::size_t others = validation_.first[next + 1] - validation_.first[next];
+      for (std::size_t c = 0; c < validation_.first[i + 1] - validation_.first[i]; ++c) {
+        rows.push_back(row);
+        own.push_back(static_cast<std::int64_t>(validation_.first[i] + c));
+        other.push_back(static_cast<std::int64_t>(validation_.first[next] + c % others));
+      }
+    }
+    const ImageStates pictures = plain_images(validation_, rows);
+    const auto match = [&](const std::vector<std::int64_t>& texts) {
+      const CaptionStates states = captions(validation_, texts);
+      return model_.fusion->match(model_.fusion->forward(fusion_input(&pictures, &states)));
+    };
+    yes.push_back(match(own));
+    no.push_back(match(other));
+  }
+  const Logistic fit = fit_logistic(at::cat(yes), at::cat(no));
+  const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
+  for (const char* name : {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias"})
+    at::Tensor(weights.at(name)).mul_(fit.scale);
+  at::Tensor(weights.at("match_head.fc2.bias")).add_(fit.bias);
 }
 
 std::vector<ParameterGroup> FusionRetrieval::parameter_groups() {
@@ -201,6 +234,9 @@ std::vector<ParameterGroup> FusionRetrieval::parameter_groups() {
     const std::int64_t layer = std::stoll(name.substr(name.find('.') + 1));
     layers[layer].parameters.push_back({"text." + name, parameter});
   }
+  for (ParameterGroup& group : model_.vision.parameter_groups(
+           options_.vision_learning_rate, options_.vision_layer_decay, options_.weight_decay))
+    groups.push_back(std::move(group));
   if (layers.empty()) return groups;
   const std::int64_t top = layers.rbegin()->first;
   for (auto& [number, group] : layers) {
@@ -215,6 +251,7 @@ std::vector<ParameterGroup> FusionRetrieval::parameter_groups() {
 
 void FusionRetrieval::set_training(bool training) {
   model_.fusion->train(training);
+  model_.vision.set_training(training);
   model_.text->train(training);
 }
 
@@ -243,18 +280,29 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
   return states;
 }
 
+ImageStates FusionRetrieval::plain_images(const PairFeatures& pairs,
+                                          const std::vector<std::int64_t>& rows) const {
+  return model_.vision.forward(pairs.images, index_of(rows),
+                               at::zeros({static_cast<std::int64_t>(rows.size())}, at::kLong));
+}
+
 Loss FusionRetrieval::loss(const Batch& batch) {
-  const Drawn drawn = draw(train_, batch, batch.whole);
-  const auto own = [&batch](const std::vector<std::int64_t>& rows) {
-    const auto count = static_cast<std::int64_t>(batch.samples.size());
-    const auto begin = rows.begin() + batch.group->rank() * count;
-    return std::vector<std::int64_t>(begin, begin + count);
-  };
-  const std::int64_t longest =
-      train_.captions.lengths.index_select(0, index_of(drawn.first)).max().item<std::int64_t>();
-  const CaptionStates first = captions(train_, own(drawn.first), longest);
-  const CaptionStates second = captions(train_, own(drawn.second));
-  const ImageStates images = images_of(train_, drawn, options_.visual_tokens);
+  // Of the whole batch, so that captions are padded alike on all ranks.
+  std::int64_t longest = 0;
+  if (batch.group->size() > 1)
+    longest =
+        train_.captions.lengths.index_select(0, index_of(draw(train_, batch, batch.whole).first))
+            .max()
+            .item<std::int64_t>();
+  const Drawn drawn = draw(train_, batch, batch.samples);
+  const CaptionStates first = captions(train_, drawn.first, longest);
+  const CaptionStates second = captions(train_, drawn.second);
+  ImageStates images =
+      model_.vision.forward(train_.images, index_of(drawn.images), index_of(drawn.views));
+  images.cells = draw_cells(drawn.randoms, images.tokens.size(1), options_.visual_tokens);
+  if (images.cells.defined())
+    images.tokens =
+        images.tokens.gather(1, images.cells.unsqueeze(-1).expand({-1, -1, images.tokens.size(2)}));
   const double scale = std::exp(model_.fusion->logit_scale().item<double>());
   return retrieval_loss(
       *model_.fusion, images, first, second, options_.weights,
@@ -270,15 +318,6 @@ Metrics FusionRetrieval::evaluate() {
   const c10::NoGradGuard no_grad;
   const auto images = static_cast<std::int64_t>(validation_.size());
   const auto texts = validation_.captions.lengths.size(0);
-  const auto image_states = [this](const std::vector<std::int64_t>& rows) {
-    ImageStates states;
-    states.tokens =
-        validation_.images.tokens.select(1, 0).index_select(0, index_of(rows)).to(at::kFloat);
-    states.pooled = validation_.images.pooled.select(1, 0).index_select(0, index_of(rows));
-    states.grid_height = validation_.images.grid_height;
-    states.grid_width = validation_.images.grid_width;
-    return states;
-  };
   std::vector<at::Tensor> image, text, fused, true_match, false_match;
   for (std::int64_t begin = 0; begin < texts; begin += kEvaluatedTogether) {
     const CaptionStates states =
@@ -288,7 +327,7 @@ Metrics FusionRetrieval::evaluate() {
   for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
     const std::vector<std::int64_t> rows =
         range(begin, std::min(begin + kEvaluatedTogether, images));
-    const ImageStates pictures = image_states(rows);
+    const ImageStates pictures = plain_images(validation_, rows);
     std::vector<std::int64_t> own, other;
     for (const std::int64_t row : rows) {
       const auto next = static_cast<std::size_t>((row + 1) % images);
@@ -312,10 +351,8 @@ Metrics FusionRetrieval::evaluate() {
                            at::cat(false_match),
                            {},
                            {}};
-  std::vector<std::int64_t> firsts;
-  for (std::size_t i = 0; i < validation_.size(); ++i)
-    firsts.push_back(static_cast<std::int64_t>(validation_.first[i]));
-  const at::Tensor first_texts = vectors.text.index_select(0, index_of(firsts));
+  const at::Tensor first_texts =
+      vectors.text.index_select(0, index_of(first_captions(validation_)));
   vectors.true_cosine = (vectors.image * first_texts).sum(1);
   vectors.false_cosine = (vectors.image * first_texts.roll(-1, 0)).sum(1);
   return retrieval_metrics(vectors, validation_.first);

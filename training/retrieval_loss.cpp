@@ -1,6 +1,5 @@
 #include "training/retrieval_loss.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
@@ -11,7 +10,7 @@
 #include <numeric>
 #include <utility>
 
-#include "training/row_index.h"
+#include "row_index.h"
 
 namespace bifocal::training {
 namespace {
@@ -24,16 +23,17 @@ CaptionStates select(const CaptionStates& states, const at::Tensor& rows) {
           states.valid.index_select(0, rows)};
 }
 
-ImageStates select(const ImageStates& states, const at::Tensor& rows) {
-  return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
-          states.cells.defined() ? states.cells.index_select(0, rows) : at::Tensor(),
-          states.grid_height, states.grid_width};
-}
-
 CaptionStates gather(const CaptionStates& states, const ProcessGroup& group) {
   if (group.size() == 1) return states;
   return {group.gather(states.tokens), group.gather(states.pooled),
           group.gather(states.valid.to(at::kByte)).to(at::kBool)};
+}
+
+ImageStates gather(const ImageStates& states, const ProcessGroup& group) {
+  if (group.size() == 1) return states;
+  return {group.gather(states.tokens), group.gather(states.pooled),
+          states.cells.defined() ? group.gather(states.cells) : at::Tensor(), states.grid_height,
+          states.grid_width};
 }
 
 FalsePairs share_of(const FalsePairs& pairs, const ProcessGroup& group) {
@@ -78,6 +78,12 @@ at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& 
   return -0.5 * (own_against_all(a, b) + own_against_all(b, a));
 }
 
+ImageStates select(const ImageStates& states, const at::Tensor& rows) {
+  return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
+          states.cells.defined() ? states.cells.index_select(0, rows) : at::Tensor(),
+          states.grid_height, states.grid_width};
+}
+
 fusion::FusionInput fusion_input(const ImageStates* images, const CaptionStates* captions) {
   fusion::FusionInput input;
   if (images != nullptr) {
@@ -107,27 +113,23 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
                                                                      const at::Tensor& b) {
     return info_nce(a, b, scale, group);
   };
-  const std::int64_t own = first.tokens.size(0);
-  const ImageStates own_images =
-      group.size() == 1 ? images
-                        : select(images, at::arange(group.rank() * own, (group.rank() + 1) * own));
-  const at::Tensor image = embed(&own_images, nullptr).embedding;  // [b, e]
-  const at::Tensor text_1 = embed(nullptr, &first).embedding;      // [b, e]
-  const at::Tensor text_2 = embed(nullptr, &second).embedding;     // [b, e]
+  const at::Tensor image = embed(&images, nullptr).embedding;   // [b, e]
+  const at::Tensor text_1 = embed(nullptr, &first).embedding;   // [b, e]
+  const at::Tensor text_2 = embed(nullptr, &second).embedding;  // [b, e]
   const at::Tensor pairs = 0.5 * (contrast(image, text_1) + contrast(image, text_2));
   const at::Tensor captions = contrast(text_1, text_2);
   Loss loss{pairs + weights.caption * captions,
             {{"pairs", pairs.item<double>()}, {"captions", captions.item<double>()}}};
   if (weights.fused == 0 && weights.match == 0) return loss;
 
-  const fusion::FusionOutput both = embed(&own_images, &first);
+  const fusion::FusionOutput both = embed(&images, &first);
   if (weights.fused > 0) {
     const at::Tensor fused =
         contrast(both.embedding, text_2) + kAgainstImage * contrast(both.embedding, image);
     loss.total = loss.total + weights.fused * fused;
     loss.parts["fused"] = fused.item<double>();
   }
-  if (weights.match > 0 && own * group.size() > 1) {
+  if (weights.match > 0 && first.tokens.size(0) * group.size() > 1) {
     FalsePairs chosen;
     {
       const c10::NoGradGuard no_grad;
@@ -138,12 +140,13 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
       return of_share.sum() * (static_cast<double>(group.size()) / all);
     };
     chosen = share_of(chosen, group);
+    const ImageStates images_of_all = gather(images, group);
     const CaptionStates captions_of_all = gather(first, group);
     const at::Tensor rows = index_of(chosen.pair);
-    const ImageStates true_images = select(images, rows);
+    const ImageStates true_images = select(images_of_all, rows);
     const CaptionStates true_captions = select(captions_of_all, rows);
     const CaptionStates false_captions = select(captions_of_all, index_of(chosen.caption));
-    const ImageStates false_images = select(images, index_of(chosen.image));
+    const ImageStates false_images = select(images_of_all, index_of(chosen.image));
     const at::Tensor yes = group.gather(fusion.match(both)).index_select(0, rows);  // [p]
     const at::Tensor no_1 = fusion.match(embed(&true_images, &false_captions));     // [p]
     const at::Tensor no_2 = fusion.match(embed(&false_images, &true_captions));     // [p]

@@ -21,15 +21,16 @@ namespace {
 namespace fs = std::filesystem;
 
 // Records with an image that decodes and at least one text.
-PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, bool flipped,
-                          std::int64_t layers, std::int64_t max_tokens,
-                          const EncodingOptions& options) {
+PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, const ImageViews& views,
+                          std::size_t frozen_stages, std::int64_t frozen_layers,
+                          std::int64_t max_tokens, const EncodingOptions& options) {
   std::vector<std::size_t> whole;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (all[i].has_image() && !all[i].texts.empty()) whole.push_back(i);
   const RecordSet records = all.subset(whole);
   PairFeatures pairs;
-  pairs.images = encode_images(records, encoders.vision, encoders.preprocess, flipped, options);
+  pairs.images =
+      encode_images(records, encoders.vision, encoders.preprocess, views, frozen_stages, options);
   std::vector<std::string> texts;
   for (const std::size_t i : pairs.images.records) {
     pairs.first.push_back(texts.size());
@@ -37,8 +38,8 @@ PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, bool f
     pairs.ids.push_back(records[i].id);
   }
   pairs.first.push_back(texts.size());
-  pairs.captions =
-      encode_captions(texts, encoders.text, *encoders.tokenizer, layers, max_tokens, options);
+  pairs.captions = encode_captions(texts, encoders.text, *encoders.tokenizer, frozen_layers,
+                                   max_tokens, options);
   return pairs;
 }
 
@@ -56,7 +57,7 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
        << "Vectors for images, texts and both together, in one space, and a match score; trained "
           "with\n`bifocal train --preset retrieval`.\n\n"
        << "## What it is made of\n\n"
-       << "- Vision: `" << last_part(config.vision) << "`, frozen.\n"
+       << "- Vision: `" << last_part(config.vision) << "`, " << what_of_vision(config) << ".\n"
        << "- Text: `" << last_part(config.text) << "`; its top " << config.text_layers
        << " layers were trained along.\n"
        << "- Fusion: " << fusion.num_hidden_layers << " encoder layers of size "
@@ -107,23 +108,24 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   };
   const fs::path run = run_directory(config);
   const Encoders encoders = load_encoders(config);
+  const std::size_t frozen_stages = training::frozen_stages(config, encoders);
   const std::int64_t all_layers = encoders.text->config().num_hidden_layers;
-  const std::int64_t frozen = all_layers - std::min(config.text_layers, all_layers);
+  const std::int64_t frozen_layers = all_layers - std::min(config.text_layers, all_layers);
   const DataSets data = open_data_sets(config, /*grouped=*/true);
 
   const EncodingOptions encoding = begin_encoding(config, options, data);
   PairFeatures train, validation;
   options.group->first_then_others([&] {
-    train = encode_pairs(data.train, encoders, /*flipped=*/true, frozen, config.max_text_tokens,
-                         encoding);
-    validation = encode_pairs(data.validation, encoders, /*flipped=*/false, frozen,
+    train = encode_pairs(data.train, encoders, training_views(config), frozen_stages, frozen_layers,
+                         config.max_text_tokens, encoding);
+    validation = encode_pairs(data.validation, encoders, {}, frozen_stages, frozen_layers,
                               encoders.text->config().max_tokens, encoding);
   });
   const double encoding_hours = processor_hours();
 
   const fusion::FusionConfig fusion = new_fusion_layer(config, encoders, train.images);
-  RetrievalModel model{fusion::FusionTransformer(fusion), UpperLayers(encoders.text, frozen),
-                       encoders.text->config().pooling};
+  RetrievalModel model{fusion::FusionTransformer(fusion), UpperLayers(encoders.text, frozen_layers),
+                       encoders.text->config().pooling, upper_stages(config, encoders)};
   fusion::initialise(*model.fusion, static_cast<std::uint64_t>(config.seed));
 
   RunReport report;
@@ -150,6 +152,8 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   stage.gains_learning_rate = config.gains_learning_rate;
   stage.text_learning_rate = config.text_learning_rate;
   stage.text_layer_decay = config.text_layer_decay;
+  stage.vision_learning_rate = config.backbone_learning_rate;
+  stage.vision_layer_decay = config.layer_decay;
   stage.weight_decay = config.weight_decay;
   stage.visual_tokens = config.visual_tokens;
   stage.match_pairs = config.match_pairs;
@@ -158,7 +162,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   LoopSettings settings = loop_settings(config, "fusion");
   settings.metric = "rsum";
   FusionRetrieval retrieval(model, train, validation, stage);
-  retrieval.calibrate_match();
+  retrieval.begin_match_with_cosine();
   const TrainingResult result = training::train(
       retrieval, settings,
       {run / "fusion", options.resume, options.observers, options.interrupted, options.group});
@@ -167,6 +171,10 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
   report.metrics = result.metrics;
   if (report.interrupted || !options.group->is_first()) return report;
+  if (config.match_weight > 0) {
+    retrieval.calibrate_match();
+    report.metrics = retrieval.evaluate();
+  }
 
   const fs::path made = run / "result";
   fs::create_directories(made);
@@ -175,14 +183,15 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   core::write_file_atomically(made / "config.json", fusion_json.dump(2) + "\n");
   nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*model.fusion),
                        core::DType::kBF16);
-  if (frozen < all_layers)
+  if (frozen_layers < all_layers)
     write_text_delta(made / "text_delta.safetensors", config.text, model.text);
   core::write_file_atomically(made / "README.md",
                               card(config, fusion, train, validation,
                                    train.images.skipped.size() + data.train.skipped().size(),
-                                   result.metrics, report.core_hours));
+                                   report.metrics, report.core_hours));
   models::BundleParts parts = bundle_of_run(config, made, fusion, report.logs);
-  if (frozen < all_layers) parts.text_delta = made / "text_delta.safetensors";
+  if (frozen_layers < all_layers) parts.text_delta = made / "text_delta.safetensors";
+  add_vision_delta(parts, model.vision, made);
   models::write_bundle(parts, config.out, options.replace);
   return report;
 }

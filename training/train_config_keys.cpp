@@ -178,6 +178,9 @@ std::vector<TrainConfigKey> make_keys() {
              "Peak rate of the topmost of them"),
       number("text_layer_decay", "Retrieval", &C::text_layer_decay, 0, 1,
              "What each layer below has of the rate above"),
+      whole("vision_stages", "Retrieval", &C::vision_stages, 0, 64,
+            "Top stages of the vision encoder that are trained along with its head, in contrasts "
+            "too, by the rates of fine-tuning; 0: none"),
       whole("max_text_tokens", "Retrieval", &C::max_text_tokens, 4, 512,
             "Tokens of a caption in training, special ones included"),
       whole("visual_tokens", "Retrieval", &C::visual_tokens, 1, 100'000,
@@ -229,6 +232,9 @@ std::vector<TrainConfigKey> make_keys() {
       number("cutmix", "Fine-tuning", &C::cutmix, 0, 100,
              "Alpha of CutMix; 0: none; with mixup, each half of the batches"),
 
+      whole("augmented_views", "Augmentation", &C::augmented_views, 0, 64,
+            "Views of each picture that frozen features are kept of, drawn by the settings below, "
+            "beside the picture and its mirror image"),
       number("crop_min_area", "Augmentation", &C::crop_min_area, 0.01, 1,
              "Least area of RandomResizedCrop; 1: the whole picture, as when serving"),
       number("horizontal_flip", "Augmentation", &C::horizontal_flip, 0, 1,

@@ -8,16 +8,6 @@
 #include <utility>
 
 namespace bifocal::vision {
-namespace {
-
-std::int64_t count_blocks(const EfficientNetConfig& config) {
-  std::int64_t blocks = 0;
-  for (const StageConfig& stage : config.stages) blocks += stage.layers;
-  return blocks;
-}
-
-}  // namespace
-
 EfficientNetImpl::EfficientNetImpl(EfficientNetConfig config) : config_(std::move(config)) {
   check(config_);
   const ConvDefaults defaults{config_.activation, config_.padding, config_.batch_norm_eps,
@@ -25,7 +15,8 @@ EfficientNetImpl::EfficientNetImpl(EfficientNetConfig config) : config_(std::mov
   stem_ = register_module(
       "stem", ConvNormActModule(3, config_.stem_channels, Conv2dGeometry{3, 2}, defaults, true));
   // The deeper a block, the likelier it is dropped, from 0 to drop_connect_rate.
-  const double drop_step = config_.drop_connect_rate / static_cast<double>(count_blocks(config_));
+  const double drop_step = config_.drop_connect_rate /
+                           static_cast<double>(blocks_of_stages(config_, config_.stages.size()));
   torch::nn::ModuleList stages = register_module("stages", torch::nn::ModuleList());
   for (const StageConfig& stage : config_.stages) {
     torch::nn::ModuleList layers;

@@ -62,6 +62,19 @@ void load_efficientnet_weights(EfficientNetImpl& module, const nn::StateDict& we
   nn::load_weights(module, translate(weights, dialect, module.config(), source), source);
 }
 
+nn::StateDict published_efficientnet_weights(const nn::StateDict& weights,
+                                             const nn::StateDict& published,
+                                             const EfficientNetConfig& config,
+                                             std::string_view source) {
+  const EfficientNetDialect& dialect = recognise_dialect(published, source);
+  nn::StateDict renamed;
+  for (const auto& [name, tensor] : published)
+    for (const auto& [ours, same] : translate({{name, tensor}}, dialect, config, source))
+      if (const auto found = weights.find(ours); found != weights.end())
+        renamed.emplace(name, found->second);
+  return renamed;
+}
+
 EfficientNet load_efficientnet(const std::filesystem::path& directory) {
   const core::JsonConfig config = core::JsonConfig::read(directory / "config.json");
   EfficientNetConfig network = read_efficientnet_config(config);

@@ -8,12 +8,22 @@
 namespace bifocal::vision {
 
 VisionOutput EfficientNetWeights::forward_features(const at::Tensor& pixels) const {
+  return forward_from(forward_blocks(pixels, blocks.size()), blocks.size());
+}
+
+at::Tensor EfficientNetWeights::forward_blocks(const at::Tensor& pixels, std::size_t count) const {
   if (!pixels.defined() || pixels.dim() != 4 || pixels.size(1) != 3 || pixels.numel() == 0 ||
       pixels.scalar_type() != at::kFloat)
     throw Error(ErrorCode::kInvalidArgument,
                 "Pixels must be float32 of shape [images, 3, height, width]");
   at::Tensor x = stem.forward(pixels.contiguous(at::MemoryFormat::ChannelsLast));
-  for (const BlockWeights& block : blocks) x = block.forward(x);
+  for (std::size_t i = 0; i < count; ++i) x = blocks[i].forward(x);
+  return x;
+}
+
+VisionOutput EfficientNetWeights::forward_from(const at::Tensor& map, std::size_t count) const {
+  at::Tensor x = map;
+  for (std::size_t i = count; i < blocks.size(); ++i) x = blocks[i].forward(x);
   x = head.forward(x);  // [B, C, h, w]
   const std::int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   // In channels-last memory this is a view: a token is a pixel's channels.

@@ -315,6 +315,13 @@ EfficientNetConfig efficientnet_for_phi(double phi, const CompoundCoefficients& 
   return config;
 }
 
+std::size_t blocks_of_stages(const EfficientNetConfig& config, std::size_t stages) {
+  std::size_t blocks = 0;
+  for (std::size_t s = 0; s < stages; ++s)
+    blocks += static_cast<std::size_t>(config.stages[s].layers);
+  return blocks;
+}
+
 Cost cost(const EfficientNetConfig& config, std::int64_t image_size) {
   check(config);
   Counter counter(image_size > 0 ? image_size : config.image_size);

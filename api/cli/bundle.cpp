@@ -132,6 +132,9 @@ int run(const BundleCommand& command) {
 void add_options(CLI::App& app, BundleCommand& command) {
   models::BundleParts& parts = command.parts;
   app.add_option("--vision", parts.vision, "The vision encoder")->type_name("DIR")->required();
+  app.add_option("--vision-delta", parts.vision_delta,
+                 "Safetensors whose weights replace some of the vision encoder's")
+      ->type_name("FILE");
   app.add_option("--preprocessor", parts.preprocessor,
                  "A preprocessor_config.json in place of the encoder's own")
       ->type_name("FILE");

@@ -126,27 +126,30 @@ TEST(WriteBundle, ReplacesOnlyWhenAsked) {
 }
 
 TEST(WriteBundle, ADeltaReplacesItsWeightsAndNoOthers) {
-  const TemporaryDirectory directory;
-  BundleParts parts = write_tiny_encoders(directory.path());
-  const auto base_path = directory / "text" / "model.safetensors";
-  const core::Safetensors base = core::Safetensors::open(base_path);
-  const auto& [name, view] = *base.tensors().begin();
-  const std::vector<float> values(view.data.size() / sizeof(float), 0.25f);
-  core::write_safetensors(directory / "delta",
-                          {{name, {view.dtype, view.shape, std::as_bytes(std::span(values))}}});
-  parts.text_delta = directory / "delta";
-  write_bundle(parts, directory / "bundle", false);
-  const core::Safetensors joined =
-      core::Safetensors::open(directory / "bundle" / "text" / "model.safetensors");
-  for (const auto& [other, expected] : base.tensors()) {
-    const bool same = std::ranges::equal(joined.at(other).data, expected.data);
-    EXPECT_EQ(same, other != name) << other;
-  }
+  for (const std::string tower : {"text", "vision"}) {
+    const TemporaryDirectory directory;
+    BundleParts parts = write_tiny_encoders(directory.path());
+    const core::Safetensors base = core::Safetensors::open(directory / tower / "model.safetensors");
+    const auto& [name, view] = *base.tensors().begin();
+    const std::vector<float> values(view.data.size() / sizeof(float), 0.25f);
+    core::write_safetensors(directory / "delta",
+                            {{name, {view.dtype, view.shape, std::as_bytes(std::span(values))}}});
+    (tower == "text" ? parts.text_delta : parts.vision_delta) = directory / "delta";
+    write_bundle(parts, directory / "bundle", false);
+    const core::Safetensors joined =
+        core::Safetensors::open(directory / "bundle" / tower / "model.safetensors");
+    for (const auto& [other, expected] : base.tensors()) {
+      const bool same = std::ranges::equal(joined.at(other).data, expected.data);
+      EXPECT_EQ(same, other != name) << other;
+    }
 
-  core::write_safetensors(directory / "delta", {{"no.such.weight", {core::DType::kF32, {0}, {}}}});
-  EXPECT_THAT(refusal_of(ErrorCode::kInvalidBundle,
-                         [&] { write_bundle(parts, directory / "other", false); }),
-              HasSubstr("no.such.weight"));
+    core::write_safetensors(directory / "delta",
+                            {{"no.such.weight", {core::DType::kF32, {0}, {}}}});
+    const std::string refusal = refusal_of(
+        ErrorCode::kInvalidBundle, [&] { write_bundle(parts, directory / "other", false); });
+    EXPECT_THAT(refusal, HasSubstr("no.such.weight"));
+    EXPECT_THAT(refusal, HasSubstr(tower + " encoder"));
+  }
 }
 
 }  // namespace

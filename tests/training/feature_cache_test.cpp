@@ -2,6 +2,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +17,7 @@
 #include "temporary_directory.h"
 #include "text/bert_checkpoint.h"
 #include "tiny_bundle.h"
+#include "training/thawed_vision.h"
 #include "vision/efficientnet_checkpoint.h"
 
 namespace bifocal::training {
@@ -46,8 +48,9 @@ struct FeatureCache : ::testing::Test {
   EncodingOptions options{
       directory / "cache", 2, [this](std::size_t, std::size_t) { ++encoded; }, {}};
 
-  ImageFeatures images(const RecordSet& records, bool flipped = true) {
-    return encode_images(records, vision, preprocess, flipped, options);
+  ImageFeatures images(const RecordSet& records, const ImageViews& views = {.mirrored = true}) {
+    return encode_images(records, vision, preprocess, views, vision->config().stages.size(),
+                         options);
   }
 };
 
@@ -77,7 +80,7 @@ TEST_F(FeatureCache, IsUsedAgainForTheSameAndNeverForAnother) {
 
   images(pictures(3, 50));  // other bytes under the same names
   EXPECT_EQ(encoded, 6u);
-  images(pictures(3), /*flipped=*/false);
+  images(pictures(3), {});
   EXPECT_EQ(encoded, 9u);
   preprocess.mean[0] += 0.1f;
   images(pictures(3));
@@ -88,6 +91,40 @@ TEST_F(FeatureCache, IsUsedAgainForTheSameAndNeverForAnother) {
   }
   images(pictures(3));
   EXPECT_EQ(encoded, 15u);
+}
+
+TEST_F(FeatureCache, AugmentedViewsAreDrawnFromSeedAndPictureAlone) {
+  ImageViews views{.mirrored = true, .augmented = 2, .seed = 3};
+  views.augmentation.crop = RandomResizedCrop{};
+  const ImageFeatures features = images(pictures(3), views);
+  ASSERT_EQ(features.pooled.size(1), 4);
+  for (const std::int64_t view : {2, 3})
+    for (const std::int64_t other : {std::int64_t{0}, std::int64_t{1}, 5 - view})
+      EXPECT_FALSE(at::allclose(features.pooled[1][view], features.pooled[1][other], 1e-3, 1e-4));
+  options.threads = 1;
+  options.cache = directory / "another";
+  EXPECT_TRUE(at::equal(images(pictures(3), views).tokens, features.tokens));
+  views.seed = 4;
+  EXPECT_FALSE(at::equal(images(pictures(3), views).tokens, features.tokens));
+  views.seed = 3;
+  views.augmentation.crop->min_area = 0.9;
+  EXPECT_FALSE(at::equal(images(pictures(3), views).tokens, features.tokens));
+}
+
+TEST_F(FeatureCache, LowerAndUpperStagesTogetherAreTheTower) {
+  const ImageViews views{.mirrored = true};
+  const ImageFeatures whole = images(pictures(3), views);
+  const ImageFeatures frozen =
+      encode_images(pictures(3), vision, preprocess, views, /*frozen_stages=*/1, options);
+  EXPECT_FALSE(frozen.tokens.defined());
+  EXPECT_TRUE(at::allclose(frozen.pooled, whole.pooled, 1e-2, 1e-3));
+  const at::Tensor rows = at::tensor({2, 0}, at::kLong), shown = at::tensor({0, 1}, at::kLong);
+  const c10::NoGradGuard no_grad;
+  const ImageStates expected = UpperStages().forward(whole, rows, shown);
+  const ImageStates found = UpperStages(vision, 1, 0.2).forward(frozen, rows, shown);
+  EXPECT_TRUE(at::allclose(found.tokens, expected.tokens, 2e-2, 2e-2));
+  EXPECT_TRUE(at::allclose(found.pooled, expected.pooled, 2e-2, 2e-2));
+  EXPECT_EQ(found.grid_height, whole.grid_height);
 }
 
 TEST_F(FeatureCache, ADamagedOneIsMadeAgain) {

@@ -111,6 +111,34 @@ TEST_F(RetrievalRun, WritesABundleWithCardConfigAndLog) {
   EXPECT_FALSE(same("layers.1.mlp.fc1.weight"));
 }
 
+TEST_F(RetrievalRun, TrainsTheVisionStagesThatItIsToldTo) {
+  TrainConfig thawed = config("bundle");
+  thawed.vision_stages = 1;
+  thawed.augmented_views = 1;
+  thawed.crop_min_area = 0.5;
+  run_training(thawed, {});
+  const auto before = core::Safetensors::open(parts.vision / "model.safetensors");
+  const auto after = core::Safetensors::open(directory / "bundle/vision/model.safetensors");
+  const auto same = [&](const std::string& name) {
+    return std::ranges::equal(before.at(name).data, after.at(name).data);
+  };
+  EXPECT_FALSE(same("stages.1.0.expand.conv.weight"));
+  EXPECT_FALSE(same("head.conv.weight"));
+  for (const char* kept : {"stem.conv.weight", "stages.0.0.project.conv.weight",
+                           "stages.1.0.expand.norm.running_mean", "classifier.weight"})
+    EXPECT_TRUE(same(kept)) << kept;
+  models::FusionModel::load(models::Bundle::open(directory / "bundle"), nn::Precision::kFp32);
+
+  thawed = config("too many");
+  thawed.vision_stages = 2;
+  try {
+    run_training(thawed, {});
+    FAIL() << "nothing was left frozen";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.message(), ::testing::HasSubstr("vision_stages"));
+  }
+}
+
 TEST_F(RetrievalRun, KilledInEitherStageAndResumedGivesTheSameBundle) {
   run_training(config("whole"), {});
   struct DieAt : Observer {
@@ -143,7 +171,8 @@ TEST_F(RetrievalRun, KilledInEitherStageAndResumedGivesTheSameBundle) {
 TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
   const auto without_masks = [this](const std::string& out) {
     TrainConfig config = this->config(out);
-    config.dropout = config.pooled_dropout = 0;
+    config.dropout = config.pooled_dropout = config.drop_connect = 0;
+    config.vision_stages = 1;
     return config;
   };
   nlohmann::json text = core::JsonConfig::read(parts.text / "config.json").json();

@@ -62,6 +62,8 @@ struct BundleParts {
   std::string name;
   std::string licence;           // SPDX, or what the card says
   std::filesystem::path vision;  // config.json, model.safetensors[, preprocessor_config.json]
+  std::optional<std::filesystem::path>
+      vision_delta;  // safetensors whose weights replace those of `vision`
   std::optional<std::filesystem::path> preprocessor;  // replaces the vision directory's own
   std::filesystem::path text;  // config.json, model.safetensors, tokenizer files
   std::optional<std::filesystem::path>

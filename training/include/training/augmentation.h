@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -66,6 +67,12 @@ vision::Image augment(const vision::Image& image, const Augmentation& augmentati
 // `pixels`: [height, width, 3], normalised.
 void erase(std::span<float> pixels, std::int64_t height, std::int64_t width,
            const RandomErasing& erasing, Random& random);
+
+// augment(), normalised, then erased. `pixels`: [preprocess.height, preprocess.width, 3].
+void augment_into(const vision::Image& image, const Augmentation& augmentation,
+                  const vision::Preprocess& preprocess, Random& random, std::span<float> pixels);
+
+nlohmann::json to_json(const Augmentation& augmentation);  // every number that the pixels hang on
 
 // One operation of RandAugment by timm's name of it ("ShearX", "PosterizeIncreasing") at a
 // magnitude of 0 to 10, its direction turned round where `negate`. Throws Error(kInvalidArgument)

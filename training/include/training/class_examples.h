@@ -43,11 +43,11 @@ struct ClassExamples {
 };
 
 // The records of `all` that have labels of `labels` alone (exactly one, unless several may hold)
-// and an image that decodes, or a text. With `flipped`, images have a mirrored view too. Throws as
-// encode_images() does, and Error(kInvalidItem) where nothing is left.
+// and an image that decodes, or a text. Throws as encode_images() does, and Error(kInvalidItem)
+// where nothing is left.
 ClassExamples encode_examples(const RecordSet& all, const ClassLabels& labels,
-                              const Encoders& encoders, bool flipped, std::int64_t max_text_tokens,
-                              const EncodingOptions& options);
+                              const Encoders& encoders, const ImageViews& views,
+                              std::int64_t max_text_tokens, const EncodingOptions& options);
 
 // What of a batch is shown: rows of features, or kNotShown for a side that is not.
 struct Shown {

@@ -9,11 +9,12 @@
 
 #include "fusion/fusion_transformer.h"
 #include "training/feature_cache.h"
+#include "training/thawed_vision.h"
 #include "training/trainable.h"
 
 namespace bifocal::training {
 
-// Contrasts as the frozen towers see them: images, and each distinct text once.
+// Contrasts as the frozen towers, or frozen stages, see them: images, and each distinct text once.
 struct ContrastFeatures {
   struct Pair {
     std::size_t kind = 0;                        // of `kinds`
@@ -40,13 +41,15 @@ struct ContrastFeatures {
 //    looks for the cells of the picture that are like it, and the logit is how like (ColBERT,
 //    Khattab and Zaharia 2020; FILIP, Yao et al. 2022). No layer of the encoder takes part: what is
 //    learned is where words and what they name have the same place.
-//  - kFusion: the whole fusion layer, pooled heads and all.
+//  - kFusion: the whole fusion layer, pooled heads and all, and the upper stages of the vision
+//    encoder if there are any to train.
 class ContrastTraining : public Trainable {
  public:
   enum class Phase { kPooledHeads, kTokenProjections, kFusion };
   struct Options {
     Phase phase = Phase::kFusion;
     double learning_rate = 1e-3, heads_learning_rate = 3e-4, gains_learning_rate = 1e-2;
+    double vision_learning_rate = 1e-4, vision_layer_decay = 0.8;
     double weight_decay = 0.05;
     double ranking_weight = 0.5;
     std::size_t pairs_per_image = 2;
@@ -54,11 +57,12 @@ class ContrastTraining : public Trainable {
     double curriculum_epochs = 0;         // over which they do
   };
   // Throws Error(kInvalidArgument) where the curriculum names a kind that there is not.
-  ContrastTraining(fusion::FusionTransformer fusion, const ContrastFeatures& train,
-                   const ContrastFeatures& validation, Options options);
+  ContrastTraining(fusion::FusionTransformer fusion, UpperStages vision,
+                   const ContrastFeatures& train, const ContrastFeatures& validation,
+                   Options options);
 
   std::vector<ParameterGroup> parameter_groups() override;
-  void set_training(bool training) override { fusion_->train(training); }
+  void set_training(bool training) override;
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }
   Loss loss(const Batch& batch) override;
@@ -77,6 +81,7 @@ class ContrastTraining : public Trainable {
                               const at::Tensor& valid) const;
 
   fusion::FusionTransformer fusion_;
+  UpperStages vision_;
   const ContrastFeatures& train_;
   const ContrastFeatures& validation_;
   Options options_;
@@ -84,11 +89,11 @@ class ContrastTraining : public Trainable {
   at::Tensor attention_scale_, logit_scale_;  // []: of the late interaction, logarithms
 };
 
-// How the fusion layer starts so that its first layer already relates words to what they name
-//: channels of both token maps standardised over
-// `features` in the norms of the projections; the projections at the leading principal components,
-// whitened.
-void standardise_tokens(fusion::FusionTransformerImpl& fusion, const ContrastFeatures& features);
+// How the fusion layer starts so that its first layer already relates words to what they name:
+// channels of both token maps standardised over some images and texts in the norms of the
+// projections; the projections at the leading principal components, whitened.
+void standardise_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& vision,
+                        const ContrastFeatures& features);
 // Queries, keys and values near the identity: a token attends to what its projection is like, and
 // gets that.
 void align_attention(fusion::FusionTransformerImpl& fusion, std::uint64_t seed);

@@ -10,6 +10,7 @@
 
 #include "text/bert.h"
 #include "text/tokenizer.h"
+#include "training/augmentation.h"
 #include "training/records.h"
 #include "vision/efficientnet.h"
 #include "vision/preprocess.h"
@@ -29,19 +30,32 @@ struct EncodingOptions {
   std::function<bool()> interrupted;  // true: Error(kCancelled)
 };
 
-struct ImageFeatures {
-  at::Tensor tokens;  // [N, views, h * w, C] bf16
-  at::Tensor pooled;  // [N, views, C] float32
-  std::int64_t grid_height = 0, grid_width = 0;
-  std::vector<Skipped> skipped;      // images that could not be decoded
-  std::vector<std::size_t> records;  // [N]: whose features row i has
+// What each picture is shown as: as when serving, then mirrored, then as often as `augmented` says
+// with all of `augmentation`, drawn from `seed` and the picture's place.
+struct ImageViews {
+  bool mirrored = false;
+  std::int64_t augmented = 0;
+  Augmentation augmentation = {};
+  std::uint64_t seed = 0;
+
+  std::int64_t count() const noexcept { return 1 + (mirrored ? 1 : 0) + augmented; }
 };
 
-// Of the images of `records`; with `flipped`, mirrored left to right as a second view. Throws
-// Error: kIo, kCancelled, kInvalidItem where no image is left.
+struct ImageFeatures {
+  at::Tensor tokens;  // [N, views, h * w, C] bf16; undefined where stages are to be trained
+  at::Tensor map;     // [N, views, h', w', c] bf16: after the frozen stages; else undefined
+  at::Tensor pooled;  // [N, views, C] float32
+  std::int64_t grid_height = 0, grid_width = 0;  // h, w
+  std::vector<Skipped> skipped;                  // images that could not be decoded
+  std::vector<std::size_t> records;              // [N]: whose features row i has
+};
+
+// Of the images of `records`, the tower's first `frozen_stages` stages being frozen: its tokens if
+// that is all of them, the map that the others begin with if not. Throws Error: kIo, kCancelled,
+// kInvalidItem where no image is left.
 ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet& tower,
-                            const vision::Preprocess& preprocess, bool flipped,
-                            const EncodingOptions& options);
+                            const vision::Preprocess& preprocess, const ImageViews& views,
+                            std::size_t frozen_stages, const EncodingOptions& options);
 
 struct CaptionFeatures {
   at::Tensor hidden;   // [M, L, H] bf16: after the tower's first `layers` layers; zeros at padding

@@ -2,7 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -57,7 +56,6 @@ class ImageLoader {
   const RecordSet& records_;
   vision::Preprocess preprocess_;
   Augmentation augmentation_;
-  std::array<std::array<float, 256>, 3> normalised_;
   std::mutex mutex_;
   std::condition_variable jobs_changed_, batch_done_;
   std::map<std::int64_t, std::shared_ptr<Pending>> pending_;  // by the batch's number

@@ -8,24 +8,10 @@
 #include "training/class_training.h"
 #include "training/image_loader.h"
 #include "training/mixing.h"
+#include "training/thawed_vision.h"
 #include "vision/efficientnet.h"
 
 namespace bifocal::training {
-
-// A copy of `tower`, without its classifier and with another drop-connect rate: what is thawed.
-vision::EfficientNet thawed_copy(const vision::EfficientNet& tower, double drop_connect);
-
-// The parameters of a vision tower, a group for the stem, each block and the head: the top one at
-// `learning_rate`, each below at `layer_decay` times the rate above. Those of the lowest
-// `frozen_stages` stages and of the stem are in none of them, unless it is 0, and need no gradient
-// any more.
-std::vector<ParameterGroup> vision_groups(vision::EfficientNetImpl& tower, double learning_rate,
-                                          double layer_decay, double weight_decay,
-                                          std::int64_t frozen_stages);
-
-// Dropout, drop-connect and, if `live_batch_norm`, the batch norms of what is not frozen.
-void set_vision_training(vision::EfficientNetImpl& tower, bool training, bool live_batch_norm,
-                         std::int64_t frozen_stages);
 
 // Trains the vision tower and the class head on augmented pictures; texts as the frozen tower gave
 // them.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "fusion/fusion_config.h"
@@ -9,6 +10,7 @@
 #include "training/encoders.h"
 #include "training/feature_cache.h"
 #include "training/run.h"
+#include "training/thawed_vision.h"
 
 namespace bifocal::training {
 
@@ -20,6 +22,23 @@ EncodingOptions begin_encoding(const TrainConfig& config, const RunOptions& opti
 
 // The stage on frozen features takes the `pooled_...` settings, and float32: it is small.
 void use_pooled_settings(LoopSettings& settings, const TrainConfig& config);
+
+// As the settings of augmentation say: drawn anew each time, and the views that frozen features are
+// kept of.
+Augmentation augmentation_of(const TrainConfig& config);
+ImageViews training_views(const TrainConfig& config);
+
+// Of the vision encoder, as `vision_stages` says: how many stages stay as they are, from the
+// bottom; those above, with weights of their own to train; and how a card puts it. Throws
+// Error(kInvalidArgument) where not one would stay.
+std::size_t frozen_stages(const TrainConfig& config, const Encoders& encoders);
+UpperStages upper_stages(const TrainConfig& config, const Encoders& encoders);
+std::string what_of_vision(const TrainConfig& config);
+
+// What was trained of the vision encoder, under the encoder's own names and in bfloat16, in
+// made/vision_delta.safetensors.
+void add_vision_delta(models::BundleParts& parts, const UpperStages& vision,
+                      const std::filesystem::path& made);
 
 // A new fusion layer that embeds and matches, of the sizes that `config` names, for maps such as
 // those of `images`. Throws Error(kInvalidBundle) where they do not fit one another.

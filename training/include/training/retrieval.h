@@ -10,6 +10,7 @@
 #include "training/feature_cache.h"
 #include "training/records.h"
 #include "training/retrieval_loss.h"
+#include "training/thawed_vision.h"
 #include "training/trainable.h"
 
 namespace bifocal::training {
@@ -36,11 +37,12 @@ struct RetrievalVectors {
 };
 Metrics retrieval_metrics(const RetrievalVectors& vectors, const std::vector<std::size_t>& first);
 
-// The fusion layer and the text layers that are trained along.
+// The fusion layer, and the text layers and vision stages that are trained along.
 struct RetrievalModel {
   fusion::FusionTransformer fusion{nullptr};
   UpperLayers text{nullptr};
   nn::Pooling pooling = nn::Pooling::kMean;
+  UpperStages vision;
 };
 
 // Stage 1: the pooled heads alone, InfoNCE of each image with two of its captions.
@@ -64,12 +66,13 @@ class PooledHeads : public Trainable {
   double learning_rate_, weight_decay_;
 };
 
-// Stage 2: the whole fusion layer, the pooled heads and the upper text layers.
+// Stage 2: the whole fusion layer, the pooled heads, the upper text layers and vision stages.
 class FusionRetrieval : public Trainable {
  public:
   struct Options {
     double learning_rate = 1e-3, heads_learning_rate = 3e-4, gains_learning_rate = 1e-2;
     double text_learning_rate = 1e-4, text_layer_decay = 0.8;
+    double vision_learning_rate = 1e-4, vision_layer_decay = 0.8;
     double weight_decay = 0.1;
     std::int64_t visual_tokens = 25;
     std::int64_t match_pairs = 256;
@@ -80,6 +83,9 @@ class FusionRetrieval : public Trainable {
 
   // The match head's scale and threshold, fitted to the cosines of true and false training pairs by
   // logistic regression: where its training starts.
+  void begin_match_with_cosine();
+  // Its logits, scaled and shifted to fit validation pairs of which every second is true: it was
+  // trained on false pairs that are harder than any, and so doubts the true ones.
   void calibrate_match();
 
   std::vector<ParameterGroup> parameter_groups() override;
@@ -94,6 +100,8 @@ class FusionRetrieval : public Trainable {
   // Padded to the longest of them, or to `padded` tokens where that is more.
   CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows,
                          std::int64_t padded = 0) const;
+  // As when serving.
+  ImageStates plain_images(const PairFeatures& pairs, const std::vector<std::int64_t>& rows) const;
 
   RetrievalModel model_;
   const PairFeatures& train_;

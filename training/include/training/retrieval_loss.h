@@ -31,6 +31,8 @@ struct ImageStates {
   std::int64_t grid_height = 7, grid_width = 7;
 };
 
+ImageStates select(const ImageStates& states, const at::Tensor& rows);  // rows [n] int64
+
 fusion::FusionInput fusion_input(const ImageStates* images, const CaptionStates* captions);
 
 // Pairs that do not belong together, for the match head: row pair[k] of the batch is true; its
@@ -49,7 +51,7 @@ struct RetrievalWeights {
 //   + fused * (InfoNCE of image-and-first-caption against the second
 //              + 0.5 InfoNCE of the same against the image)
 //   + match * (cross-entropy of true and false pairs + ranking * softplus(false - true)).
-// `images` are those of the whole batch; the captions are this rank's, padded alike on all ranks.
+// Images and captions are this rank's, the first captions padded alike on all ranks.
 // `choose` draws the false pairs of the whole batch, given the cosines [B images, B captions]; each
 // rank takes its share of them. The mean over the ranks is the loss of the whole batch.
 Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStates& images,

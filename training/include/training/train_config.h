@@ -45,7 +45,7 @@ struct TrainConfig {
   double pooled_learning_rate = 1e-3, pooled_weight_decay = 0.1, pooled_average_decay = 0.99;
   double pooled_dropout = 0.3;
   double heads_learning_rate = 3e-4, gains_learning_rate = 1e-2;
-  std::int64_t text_layers = 3;
+  std::int64_t text_layers = 3, vision_stages = 0;
   double text_learning_rate = 1e-4, text_layer_decay = 0.8;
   std::int64_t max_text_tokens = 24, visual_tokens = 25;
   double caption_weight = 0.2, fused_weight = 0.5, match_weight = 1.0, ranking_weight = 0.5;
@@ -65,7 +65,7 @@ struct TrainConfig {
   double mixup = 0.0, cutmix = 0.0;
 
   double crop_min_area = 1.0, horizontal_flip = 0.0, rotation = 0.0, color_jitter = 0.0, hue = 0.0;
-  std::int64_t rand_augment_ops = 0;
+  std::int64_t augmented_views = 0, rand_augment_ops = 0;
   double rand_augment_magnitude = 9.0, random_erasing = 0.0;
 
   std::int64_t align_epochs = 0, pairs_per_image = 2;

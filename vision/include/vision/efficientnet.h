@@ -31,11 +31,10 @@ class EfficientNetImpl : public torch::nn::Module {
   // Batch norms folded, weights prepacked: what serves.
   CompiledEfficientNet compile(nn::Precision precision) const;
 
+  EfficientNetWeights weights() const;  // shares this module's parameters
   const EfficientNetConfig& config() const noexcept { return config_; }
 
  private:
-  EfficientNetWeights weights() const;  // shares this module's parameters
-
   EfficientNetConfig config_;
   ConvNormActModule stem_{nullptr}, head_{nullptr};
   std::vector<MBConv> blocks_;

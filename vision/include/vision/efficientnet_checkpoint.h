@@ -26,6 +26,14 @@ nlohmann::json to_json(const EfficientNetConfig& config);  // our form; read bac
 void load_efficientnet_weights(EfficientNetImpl& module, const nn::StateDict& weights,
                                std::string_view source);
 
+// The way back: `weights` under our names, as those of `published` (a checkpoint of a network of
+// this config) that they make up. How tuned stages are laid over the checkpoint that they come
+// from.
+nn::StateDict published_efficientnet_weights(const nn::StateDict& weights,
+                                             const nn::StateDict& published,
+                                             const EfficientNetConfig& config,
+                                             std::string_view source);
+
 // A directory in the Hub's layout: config.json and model.safetensors. Where the config only names
 // the architecture, padding and batch-norm eps are those of the dialect; without num_classes there
 // are as many classes as the weights have. In eval mode. Throws Error(kInvalidBundle).

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <vector>
 
 #include "nn/precision.h"
@@ -19,7 +20,11 @@ struct EfficientNetWeights {
   at::Tensor classifier_weight, classifier_bias;  // [n, C], [n]; undefined without classes
 
   VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W]
-  at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> [B, n]
+  // The same in two parts: the map after the stem and the first `count` blocks, and what the blocks
+  // above and the head make of it.
+  at::Tensor forward_blocks(const at::Tensor& pixels, std::size_t count) const;  // [B, c, h, w]
+  VisionOutput forward_from(const at::Tensor& map, std::size_t count) const;
+  at::Tensor classify(const at::Tensor& pooled) const;  // [B, C] -> [B, n]
   EfficientNetWeights compiled(nn::Precision precision) const;
 };
 

@@ -77,6 +77,8 @@ std::vector<std::string_view> efficientnet_names();
 // Throws Error(kInvalidArgument) for another phi and for coefficients below 1.
 EfficientNetConfig efficientnet_for_phi(double phi, const CompoundCoefficients& = {});
 
+std::size_t blocks_of_stages(const EfficientNetConfig& config, std::size_t stages);  // the first
+
 struct Cost {
   std::int64_t parameters = 0;     // trainable, classifier included
   std::int64_t multiply_adds = 0;  // of one image at `image_size`: convolutions and linears
