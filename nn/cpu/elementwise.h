@@ -7,24 +7,30 @@ namespace bifocal::nn::cpu {
 
 constexpr float kLog2E = 1.44269504088896341f;
 
-// 2^x for x <= 126, to 2e-7 relative: 2^(x - round(x)) by a minimax polynomial.
-BIFOCAL_INLINE Vector exp2(Vector x) {
-  const Vector bounded = max(fill(-160), x);  // -inf has no fraction
-  const Vector whole = round(bounded);
-  const Vector r = sub(bounded, whole);
+// 2^r for r from -0.5 to 0.5, to 2e-7 relative: a minimax polynomial.
+BIFOCAL_INLINE Vector exp2_of_fraction(Vector r) {
   Vector p = fill(1.534581242594868e-4f);
   p = fma(p, r, fill(1.3399932067841291e-3f));
   p = fma(p, r, fill(9.618489071726799e-3f));
   p = fma(p, r, fill(5.550328642129898e-2f));
   p = fma(p, r, fill(2.4022646248340607e-1f));
   p = fma(p, r, fill(6.931471824645996e-1f));
-  p = fma(p, r, fill(1.0f));
-  return scale(p, whole);
+  return fma(p, r, fill(1.0f));
+}
+
+// 2^x for x <= 126.
+BIFOCAL_INLINE Vector exp2(Vector x) {
+  const Vector bounded = max(fill(-160), x);  // -inf has no fraction
+  const Vector whole = round(bounded);
+  return scale(exp2_of_fraction(sub(bounded, whole)), whole);
 }
 
 // x / (1 + 2^-t), t >= -126.
 BIFOCAL_INLINE Vector times_sigmoid(Vector x, Vector t) {
-  return div(x, add(fill(1.0f), exp2(sub(fill(0), t))));
+  const Vector bounded = max(fill(-126), sub(fill(0), t));  // less is nothing beside 1
+  const Vector whole = round(bounded);
+  const Vector power = scale_near_one(exp2_of_fraction(sub(bounded, whole)), whole);
+  return div(x, add(fill(1.0f), power));
 }
 
 // x Phi(x): log2 of the odds of Phi is odd and nearly cubic; a minimax polynomial in x^2 over
@@ -56,20 +62,43 @@ BIFOCAL_INLINE Vector silu(Vector x) {
   return times_sigmoid(low, mul(low, fill(kLog2E)));
 }
 
-BIFOCAL_INLINE Vector activate(Vector x, Activation activation) {
+BIFOCAL_INLINE Vector sigmoid(Vector x) {
+  return times_sigmoid(fill(1), mul(max(fill(-87), x), fill(kLog2E)));
+}
+
+// What a loop over vectors applies to each, chosen outside of it.
+struct Identity {
+  BIFOCAL_INLINE_MEMBER Vector operator()(Vector x) const { return x; }
+};
+template <Activation kActivation>
+struct Activate {
+  BIFOCAL_INLINE_MEMBER Vector operator()(Vector x) const {
+    if constexpr (kActivation == Activation::kGeluErf) return gelu_erf(x);
+    if constexpr (kActivation == Activation::kGeluTanh) return gelu_tanh(x);
+    if constexpr (kActivation == Activation::kRelu) return max(fill(0), x);
+    if constexpr (kActivation == Activation::kSilu) return silu(x);
+    if constexpr (kActivation == Activation::kRelu6) return min(fill(6), max(fill(0), x));
+  }
+};
+
+template <typename Body>
+BIFOCAL_INLINE void with_activation(bool activated, Activation activation, const Body& body) {
+  if (!activated) {
+    body(Identity());
+    return;
+  }
   switch (activation) {
     case Activation::kGeluErf:
-      return gelu_erf(x);
+      return body(Activate<Activation::kGeluErf>());
     case Activation::kGeluTanh:
-      return gelu_tanh(x);
+      return body(Activate<Activation::kGeluTanh>());
     case Activation::kRelu:
-      return max(fill(0), x);
+      return body(Activate<Activation::kRelu>());
     case Activation::kSilu:
-      return silu(x);
+      return body(Activate<Activation::kSilu>());
     case Activation::kRelu6:
-      return min(fill(6), max(fill(0), x));
+      return body(Activate<Activation::kRelu6>());
   }
-  return x;
 }
 
 }  // namespace bifocal::nn::cpu

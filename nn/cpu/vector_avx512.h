@@ -12,6 +12,7 @@
 #include "nn/cpu/kernels.h"
 
 #define BIFOCAL_INLINE static inline __attribute__((always_inline))
+#define BIFOCAL_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace bifocal::nn::cpu {
 
@@ -53,6 +54,8 @@ BIFOCAL_INLINE Vector round(Vector x) {
 }
 // x * 2^n; n is whole, of any size.
 BIFOCAL_INLINE Vector scale(Vector x, Vector n) { return _mm512_scalef_ps(x, n); }
+// The same for whole n from -126 to 126 and x near 1.
+BIFOCAL_INLINE Vector scale_near_one(Vector x, Vector n) { return scale(x, n); }
 BIFOCAL_INLINE float sum(Vector x) { return _mm512_reduce_add_ps(x); }
 BIFOCAL_INLINE float highest(Vector x) { return _mm512_reduce_max_ps(x); }
 
