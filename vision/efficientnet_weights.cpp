@@ -7,11 +7,15 @@
 
 namespace bifocal::vision {
 
-VisionOutput EfficientNetWeights::forward_features(const at::Tensor& pixels) const {
+void check_pixels(const at::Tensor& pixels) {
   if (!pixels.defined() || pixels.dim() != 4 || pixels.size(1) != 3 || pixels.numel() == 0 ||
       pixels.scalar_type() != at::kFloat)
     throw Error(ErrorCode::kInvalidArgument,
                 "Pixels must be float32 of shape [images, 3, height, width]");
+}
+
+VisionOutput EfficientNetWeights::forward_features(const at::Tensor& pixels) const {
+  check_pixels(pixels);
   at::Tensor x = stem.forward(pixels.contiguous(at::MemoryFormat::ChannelsLast));
   for (const BlockWeights& block : blocks) x = block.forward(x);
   x = head.forward(x);  // [B, C, h, w]
@@ -28,10 +32,15 @@ at::Tensor EfficientNetWeights::classify(const at::Tensor& pooled) const {
 }
 
 EfficientNetWeights EfficientNetWeights::compiled(nn::Precision precision) const {
-  EfficientNetWeights copy;
+  EfficientNetWeights copy = compiled_classifier();
   copy.stem = stem.compiled(precision);
   for (const BlockWeights& block : blocks) copy.blocks.push_back(block.compiled(precision));
   copy.head = head.compiled(precision);
+  return copy;
+}
+
+EfficientNetWeights EfficientNetWeights::compiled_classifier() const {
+  EfficientNetWeights copy;
   if (classifier_weight.defined()) {
     copy.classifier_weight = classifier_weight.detach().clone();
     copy.classifier_bias = classifier_bias.detach().clone();

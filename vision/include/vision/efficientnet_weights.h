@@ -21,6 +21,10 @@ struct EfficientNetWeights {
   VisionOutput forward_features(const at::Tensor& pixels) const;  // [B, 3, H, W]
   at::Tensor classify(const at::Tensor& pooled) const;            // [B, C] -> [B, n]
   EfficientNetWeights compiled(nn::Precision precision) const;
+  EfficientNetWeights compiled_classifier() const;  // of compiled(), the classifier alone
 };
+
+// Throws Error(kInvalidArgument) for what is not float32 [B, 3, H, W] with pixels in it.
+void check_pixels(const at::Tensor& pixels);
 
 }  // namespace bifocal::vision
