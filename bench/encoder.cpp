@@ -36,68 +36,77 @@ namespace {
 
 using namespace bifocal;
 
-using Encode = std::function<at::Tensor()>;
+struct Encoder {
+  std::function<at::Tensor()> encode;
+  const nn::cpu::Kernels* kernels = nullptr;  // null: LibTorch's operators
+};
 
-Encode vision_encoder(const std::string& directory, const nn::StateDict& input) {
+Encoder vision_encoder(const std::string& directory, const nn::StateDict& input) {
   auto network = std::make_shared<vision::CompiledEfficientNet>(
       vision::load_efficientnet(directory)->compile(nn::Precision::kFp32));
-  return
-      [network, pixels = input.at("pixels")] { return network->forward_features(pixels).pooled; };
+  const at::Tensor pixels = input.at("pixels");
+  return {[network, pixels] { return network->forward_features(pixels).pooled; },
+          nn::choose_kernels(nn::Precision::kFp32)};
 }
 
-Encode text_encoder(const std::string& directory, const nn::StateDict& input,
-                    nn::Precision precision) {
-  auto bert = std::make_shared<text::CompiledBert>(text::load_bert(directory)->compile(precision));
+Encoder text_encoder(const std::string& directory, const nn::StateDict& input,
+                     nn::Precision precision) {
+  const text::Bert module = text::load_bert(directory);
+  const text::BertConfig& config = module->config();
+  auto bert = std::make_shared<text::CompiledBert>(module->compile(precision));
   const at::Tensor ids = input.at("ids");
   const at::Tensor valid = at::ones(ids.sizes(), at::kBool);
-  return [bert, ids, valid] { return bert->forward(ids, {}, valid); };
+  return {[bert, ids, valid] { return bert->forward(ids, {}, valid); },
+          nn::choose_kernels(precision, config.hidden_size, config.intermediate_size)};
 }
 
-Encode fusion_layer(const std::string& preset, const nn::StateDict& input,
-                    nn::Precision precision) {
+Encoder fusion_layer(const std::string& preset, const nn::StateDict& input,
+                     nn::Precision precision) {
   fusion::FusionInput both;
   both.vision_tokens = input.at("vision");
   both.vision_pooled = both.vision_tokens.mean(1);
   both.text_tokens = input.at("text");
   both.text_pooled = both.text_tokens.mean(1);
-  fusion::FusionTransformer layer(fusion::fusion_preset(preset));
+  const fusion::FusionConfig config = fusion::fusion_preset(preset);
+  fusion::FusionTransformer layer(config);
   fusion::initialise(*layer, 1);
   layer->eval();
   auto compiled = std::make_shared<fusion::CompiledFusionTransformer>(layer->compile(precision));
-  return [compiled, both] { return compiled->forward(both).embedding; };
+  return {[compiled, both] { return compiled->forward(both).embedding; },
+          nn::choose_kernels(precision, config.hidden_size, config.intermediate_size)};
 }
 
-Encode make(const std::string& kind, const std::string& model, const nn::StateDict& input,
-            nn::Precision precision) {
+Encoder make(const std::string& kind, const std::string& model, const nn::StateDict& input,
+             nn::Precision precision) {
   if (kind == "vision") return vision_encoder(model, input);
   if (kind == "text") return text_encoder(model, input, precision);
   if (kind == "fusion") return fusion_layer(model, input, precision);
   throw std::runtime_error("no kind is called " + kind);
 }
 
-std::vector<double> milliseconds(const Encode& encode, double seconds) {
+std::vector<double> milliseconds(const Encoder& encoder, double seconds) {
   using Clock = std::chrono::steady_clock;
   std::vector<double> each;
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   while (Clock::now() < end) {
     const auto began = Clock::now();
-    encode();
+    encoder.encode();
     each.push_back(std::chrono::duration<double, std::milli>(Clock::now() - began).count());
   }
   return each;
 }
 
-void serve(const Encode& encode, nn::Precision precision) {
+void serve(const Encoder& encoder) {
   for (std::string line; std::getline(std::cin, line);) {
     std::istringstream words(line);
     std::string what, argument;
     words >> what >> argument;
     if (what == "output") {
-      nn::write_state_dict(argument, {{"output", encode()}}, core::DType::kF32);
-      const nn::cpu::Kernels* kernels = nn::choose_kernels(precision);
-      std::cout << nlohmann::json{{"kernels", kernels == nullptr ? "torch" : kernels->name}};
+      nn::write_state_dict(argument, {{"output", encoder.encode()}}, core::DType::kF32);
+      std::cout << nlohmann::json{
+          {"kernels", encoder.kernels == nullptr ? "torch" : encoder.kernels->name}};
     } else if (what == "slice") {
-      std::cout << nlohmann::json{{"ms", milliseconds(encode, std::stod(argument))}};
+      std::cout << nlohmann::json{{"ms", milliseconds(encoder, std::stod(argument))}};
     } else {
       throw std::runtime_error("what is \"" + line + "\"?");
     }
@@ -118,7 +127,7 @@ int main(int argc, char** argv) try {
   const nn::Precision precision =
       argc == 5 && std::string(argv[4]) == "bf16" ? nn::Precision::kBf16 : nn::Precision::kFp32;
   const nn::StateDict input = nn::read_state_dict(core::Safetensors::open(argv[3]));
-  serve(make(argv[1], argv[2], input, precision), precision);
+  serve(make(argv[1], argv[2], input, precision));
 } catch (const std::exception& error) {
   std::fprintf(stderr, "bench_encoder: %s\n", error.what());
   return 1;
