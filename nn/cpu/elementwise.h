@@ -6,17 +6,17 @@
 namespace bifocal::nn::cpu {
 
 constexpr float kLog2E = 1.44269504088896341f;
-// A float of this size has no fraction: adding it and taking it away rounds.
-constexpr float kRounding = 12582912.0f;
+// A float of this size has no fraction: adding it and taking it away rounds. What is added stands
+// in its last eight bits, moved by 127 as in an exponent.
+constexpr float kRounding = 12582912.0f + 127.0f;
 
-// 2^r for r from -0.5 to 0.5: a polynomial that leaves 1e-7 relative, its terms in pairs, for the
-// chain of one vector's operations is what a loop over few vectors waits for.
+// 2^r for r from -0.5 to 0.5: a minimax polynomial that leaves 1e-7 relative.
 BIFOCAL_INLINE Vector exp2_of_fraction(Vector r) {
-  const Vector square = mul(r, r);
-  const Vector low = fma(fill(6.93146977597678e-1f), r, fill(1.0f));
-  const Vector middle = fma(fill(5.550733744471412e-2f), r, fill(2.402224208311188e-1f));
-  const Vector high = fma(fill(1.3264727252495258e-3f), r, fill(9.671512785773169e-3f));
-  return fma(fma(high, square, middle), square, low);
+  Vector p = fma(fill(1.3264727252495258e-3f), r, fill(9.671512785773169e-3f));
+  p = fma(p, r, fill(5.550733744471412e-2f));
+  p = fma(p, r, fill(2.402224208311188e-1f));
+  p = fma(p, r, fill(6.93146977597678e-1f));
+  return fma(p, r, fill(1.0f));
 }
 
 // 2^x for x <= 126.
@@ -26,12 +26,11 @@ BIFOCAL_INLINE Vector exp2(Vector x) {
   return scale(exp2_of_fraction(sub(bounded, whole)), whole);
 }
 
-// x / (1 + 2^t), t <= 126.
-BIFOCAL_INLINE Vector over_one_plus_exp2(Vector x, Vector t) {
-  const Vector bounded = max(fill(-126), t);  // less is nothing beside 1
-  const Vector rounded = add(bounded, fill(kRounding));
-  const Vector fraction = sub(bounded, sub(rounded, fill(kRounding)));
-  return div(x, add(fill(1.0f), scale_near_one(exp2_of_fraction(fraction), rounded)));
+// x / (1 + 2^(a b)), a b from -126 to 126.
+BIFOCAL_INLINE Vector over_one_plus_exp2(Vector x, Vector a, Vector b) {
+  const Vector rounded = fma(a, b, fill(kRounding));
+  const Vector fraction = fma(a, b, sub(fill(kRounding), rounded));
+  return div(x, fma(exp2_of_fraction(fraction), exp2_of_last_bits(rounded), fill(1.0f)));
 }
 
 // x Phi(x): log2 of the odds against Phi is odd and nearly cubic; a minimax polynomial in x^2 over
@@ -47,7 +46,7 @@ BIFOCAL_INLINE Vector gelu_erf(Vector x) {
   p = fma(p, u, fill(9.559274622006342e-5f));
   p = fma(p, u, fill(-1.0483857989311218e-1f));
   p = fma(p, u, fill(-2.3022072315216064f));
-  return over_one_plus_exp2(low, mul(p, t));
+  return over_one_plus_exp2(low, p, t);
 }
 
 // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid of twice that.
@@ -55,17 +54,16 @@ BIFOCAL_INLINE Vector gelu_tanh(Vector x) {
   const Vector low = max(fill(-10), x);
   const Vector t = min(fill(10), low);
   const Vector cubic = fma(mul(mul(t, t), t), fill(0.044715f), t);
-  return over_one_plus_exp2(low, mul(cubic, fill(-2 * 0.7978845608028654f * kLog2E)));
+  return over_one_plus_exp2(low, cubic, fill(-2 * 0.7978845608028654f * kLog2E));
 }
 
 BIFOCAL_INLINE Vector silu(Vector x) {
   const Vector low = max(fill(-87), x);
-  return over_one_plus_exp2(low, mul(low, fill(-kLog2E)));
+  return over_one_plus_exp2(low, min(fill(87), low), fill(-kLog2E));
 }
 
 BIFOCAL_INLINE Vector sigmoid(Vector x) {
-  const Vector one = min(fill(1), max(fill(1), x));  // or NaN
-  return over_one_plus_exp2(one, mul(max(fill(-87), x), fill(-kLog2E)));
+  return over_one_plus_exp2(fill(1), min(fill(87), max(fill(-87), x)), fill(-kLog2E));
 }
 
 // What a loop over vectors applies to each, chosen outside of it.

@@ -57,9 +57,8 @@ BIFOCAL_INLINE Vector scale(Vector x, Vector n) {
   };
   return mul(mul(x, power(half)), power(_mm256_sub_epi32(whole, half)));
 }
-BIFOCAL_INLINE Vector scale_near_one(Vector x, Vector n) {
-  const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent));
+BIFOCAL_INLINE Vector exp2_of_last_bits(Vector x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23));
 }
 BIFOCAL_INLINE float sum(Vector x) {
   __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -54,9 +54,9 @@ BIFOCAL_INLINE Vector round(Vector x) {
 }
 // x * 2^n; n is whole, of any size.
 BIFOCAL_INLINE Vector scale(Vector x, Vector n) { return _mm512_scalef_ps(x, n); }
-// x * 2^n for x near 1 and n from -126 to 126 given as 12582912 + n, in whose last bits n stands.
-BIFOCAL_INLINE Vector scale_near_one(Vector x, Vector n) {
-  return scale(x, sub(n, fill(12582912.0f)));
+// 2^n, where n + 127 stands in x's last eight bits.
+BIFOCAL_INLINE Vector exp2_of_last_bits(Vector x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
 }
 BIFOCAL_INLINE float sum(Vector x) { return _mm512_reduce_add_ps(x); }
 BIFOCAL_INLINE float highest(Vector x) { return _mm512_reduce_max_ps(x); }
