@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "nn/bf16_products.h"
-#include "nn/encoder_plan.h"
 #include "nn/kernel_choice.h"
+#include "nn/weight_arena.h"
 
 namespace bifocal::nn {
 namespace {

@@ -1,11 +1,12 @@
 #include "vision/efficientnet.h"
 
 #include <ATen/ops/dropout.h>
-#include <c10/core/InferenceMode.h>
 #include <torch/nn/modules/container/modulelist.h>
 
 #include <string>
 #include <utility>
+
+#include "nn/kernel_choice.h"
 
 namespace bifocal::vision {
 EfficientNetImpl::EfficientNetImpl(EfficientNetConfig config) : config_(std::move(config)) {
@@ -61,9 +62,9 @@ at::Tensor EfficientNetImpl::forward(const at::Tensor& pixels) const {
   return classify(at::dropout(forward_features(pixels).pooled, config_.dropout, is_training()));
 }
 
-CompiledEfficientNet EfficientNetImpl::compile(nn::Precision precision) const {
-  const c10::InferenceMode guard;
-  return CompiledEfficientNet(weights().compiled(precision));
+CompiledEfficientNet EfficientNetImpl::compile(
+    nn::Precision /*precision: only fp32 so far*/) const {
+  return CompiledEfficientNet(weights(), nn::choose_kernels(nn::Precision::kFp32));
 }
 
 }  // namespace bifocal::vision

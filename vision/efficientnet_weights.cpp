@@ -7,15 +7,19 @@
 
 namespace bifocal::vision {
 
+void check_pixels(const at::Tensor& pixels) {
+  if (!pixels.defined() || pixels.dim() != 4 || pixels.size(1) != 3 || pixels.numel() == 0 ||
+      pixels.scalar_type() != at::kFloat)
+    throw Error(ErrorCode::kInvalidArgument,
+                "Pixels must be float32 of shape [images, 3, height, width]");
+}
+
 VisionOutput EfficientNetWeights::forward_features(const at::Tensor& pixels) const {
   return forward_from(forward_blocks(pixels, blocks.size()), blocks.size());
 }
 
 at::Tensor EfficientNetWeights::forward_blocks(const at::Tensor& pixels, std::size_t count) const {
-  if (!pixels.defined() || pixels.dim() != 4 || pixels.size(1) != 3 || pixels.numel() == 0 ||
-      pixels.scalar_type() != at::kFloat)
-    throw Error(ErrorCode::kInvalidArgument,
-                "Pixels must be float32 of shape [images, 3, height, width]");
+  check_pixels(pixels);
   at::Tensor x = stem.forward(pixels.contiguous(at::MemoryFormat::ChannelsLast));
   for (std::size_t i = 0; i < count; ++i) x = blocks[i].forward(x);
   return x;
@@ -38,10 +42,15 @@ at::Tensor EfficientNetWeights::classify(const at::Tensor& pooled) const {
 }
 
 EfficientNetWeights EfficientNetWeights::compiled(nn::Precision precision) const {
-  EfficientNetWeights copy;
+  EfficientNetWeights copy = compiled_classifier();
   copy.stem = stem.compiled(precision);
   for (const BlockWeights& block : blocks) copy.blocks.push_back(block.compiled(precision));
   copy.head = head.compiled(precision);
+  return copy;
+}
+
+EfficientNetWeights EfficientNetWeights::compiled_classifier() const {
+  EfficientNetWeights copy;
   if (classifier_weight.defined()) {
     copy.classifier_weight = classifier_weight.detach().clone();
     copy.classifier_bias = classifier_bias.detach().clone();

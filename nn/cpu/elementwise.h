@@ -6,41 +6,47 @@
 namespace bifocal::nn::cpu {
 
 constexpr float kLog2E = 1.44269504088896341f;
+// A float of this size has no fraction: adding it and taking it away rounds. What is added stands
+// in its last eight bits, moved by 127 as in an exponent.
+constexpr float kRounding = 12582912.0f + 127.0f;
 
-// 2^x for x <= 126, to 2e-7 relative: 2^(x - round(x)) by a minimax polynomial.
+// 2^r for r from -0.5 to 0.5: a minimax polynomial that leaves 1e-7 relative.
+BIFOCAL_INLINE Vector exp2_of_fraction(Vector r) {
+  Vector p = fma(fill(1.3264727252495258e-3f), r, fill(9.671512785773169e-3f));
+  p = fma(p, r, fill(5.550733744471412e-2f));
+  p = fma(p, r, fill(2.402224208311188e-1f));
+  p = fma(p, r, fill(6.93146977597678e-1f));
+  return fma(p, r, fill(1.0f));
+}
+
+// 2^x for x <= 126.
 BIFOCAL_INLINE Vector exp2(Vector x) {
   const Vector bounded = max(fill(-160), x);  // -inf has no fraction
   const Vector whole = round(bounded);
-  const Vector r = sub(bounded, whole);
-  Vector p = fill(1.534581242594868e-4f);
-  p = fma(p, r, fill(1.3399932067841291e-3f));
-  p = fma(p, r, fill(9.618489071726799e-3f));
-  p = fma(p, r, fill(5.550328642129898e-2f));
-  p = fma(p, r, fill(2.4022646248340607e-1f));
-  p = fma(p, r, fill(6.931471824645996e-1f));
-  p = fma(p, r, fill(1.0f));
-  return scale(p, whole);
+  return scale(exp2_of_fraction(sub(bounded, whole)), whole);
 }
 
-// x / (1 + 2^-t), t >= -126.
-BIFOCAL_INLINE Vector times_sigmoid(Vector x, Vector t) {
-  return div(x, add(fill(1.0f), exp2(sub(fill(0), t))));
+// x / (1 + 2^(a b)), a b from -126 to 126.
+BIFOCAL_INLINE Vector over_one_plus_exp2(Vector x, Vector a, Vector b) {
+  const Vector rounded = fma(a, b, fill(kRounding));
+  const Vector fraction = fma(a, b, sub(fill(kRounding), rounded));
+  return div(x, fma(exp2_of_fraction(fraction), exp2_of_last_bits(rounded), fill(1.0f)));
 }
 
-// x Phi(x): log2 of the odds of Phi is odd and nearly cubic; a minimax polynomial in x^2 over
+// x Phi(x): log2 of the odds against Phi is odd and nearly cubic; a minimax polynomial in x^2 over
 // [0, 6] leaves 7e-8 absolute. Below -6 the result is under 6e-9 in size.
 BIFOCAL_INLINE Vector gelu_erf(Vector x) {
   const Vector low = max(fill(-6), x);
   const Vector t = min(fill(6), low);
   const Vector u = mul(t, t);
-  Vector p = fill(5.209916054127461e-9f);
-  p = fma(p, u, fill(-3.850453538234433e-7f));
-  p = fma(p, u, fill(1.1452436410763767e-5f));
-  p = fma(p, u, fill(-1.5938945580273867e-4f));
-  p = fma(p, u, fill(-9.559274622006342e-5f));
-  p = fma(p, u, fill(1.0483857989311218e-1f));
-  p = fma(p, u, fill(2.3022072315216064f));
-  return times_sigmoid(low, mul(p, t));
+  Vector p = fill(-5.209916054127461e-9f);
+  p = fma(p, u, fill(3.850453538234433e-7f));
+  p = fma(p, u, fill(-1.1452436410763767e-5f));
+  p = fma(p, u, fill(1.5938945580273867e-4f));
+  p = fma(p, u, fill(9.559274622006342e-5f));
+  p = fma(p, u, fill(-1.0483857989311218e-1f));
+  p = fma(p, u, fill(-2.3022072315216064f));
+  return over_one_plus_exp2(low, p, t);
 }
 
 // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid of twice that.
@@ -48,28 +54,51 @@ BIFOCAL_INLINE Vector gelu_tanh(Vector x) {
   const Vector low = max(fill(-10), x);
   const Vector t = min(fill(10), low);
   const Vector cubic = fma(mul(mul(t, t), t), fill(0.044715f), t);
-  return times_sigmoid(low, mul(cubic, fill(2 * 0.7978845608028654f * kLog2E)));
+  return over_one_plus_exp2(low, cubic, fill(-2 * 0.7978845608028654f * kLog2E));
 }
 
 BIFOCAL_INLINE Vector silu(Vector x) {
   const Vector low = max(fill(-87), x);
-  return times_sigmoid(low, mul(low, fill(kLog2E)));
+  return over_one_plus_exp2(low, min(fill(87), low), fill(-kLog2E));
 }
 
-BIFOCAL_INLINE Vector activate(Vector x, Activation activation) {
+BIFOCAL_INLINE Vector sigmoid(Vector x) {
+  return over_one_plus_exp2(fill(1), min(fill(87), max(fill(-87), x)), fill(-kLog2E));
+}
+
+// What a loop over vectors applies to each, chosen outside of it.
+struct Identity {
+  BIFOCAL_INLINE_MEMBER Vector operator()(Vector x) const { return x; }
+};
+template <Activation kActivation>
+struct Activate {
+  BIFOCAL_INLINE_MEMBER Vector operator()(Vector x) const {
+    if constexpr (kActivation == Activation::kGeluErf) return gelu_erf(x);
+    if constexpr (kActivation == Activation::kGeluTanh) return gelu_tanh(x);
+    if constexpr (kActivation == Activation::kRelu) return max(fill(0), x);
+    if constexpr (kActivation == Activation::kSilu) return silu(x);
+    if constexpr (kActivation == Activation::kRelu6) return min(fill(6), max(fill(0), x));
+  }
+};
+
+template <typename Body>
+BIFOCAL_INLINE void with_activation(bool activated, Activation activation, const Body& body) {
+  if (!activated) {
+    body(Identity());
+    return;
+  }
   switch (activation) {
     case Activation::kGeluErf:
-      return gelu_erf(x);
+      return body(Activate<Activation::kGeluErf>());
     case Activation::kGeluTanh:
-      return gelu_tanh(x);
+      return body(Activate<Activation::kGeluTanh>());
     case Activation::kRelu:
-      return max(fill(0), x);
+      return body(Activate<Activation::kRelu>());
     case Activation::kSilu:
-      return silu(x);
+      return body(Activate<Activation::kSilu>());
     case Activation::kRelu6:
-      return min(fill(6), max(fill(0), x));
+      return body(Activate<Activation::kRelu6>());
   }
-  return x;
 }
 
 }  // namespace bifocal::nn::cpu

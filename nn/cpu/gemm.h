@@ -150,15 +150,15 @@ static void pack(const float* weight, std::int64_t depth, std::int64_t columns, 
 }
 
 // One vector of sums on its way to C, `n` of its lanes: all where n is kLanes.
-template <typename Element>
+template <typename Element, typename Activated>
 BIFOCAL_INLINE void finish_vector(const Gemm& gemm, Vector x, std::int64_t row, std::int64_t column,
-                                  std::int64_t n) {
+                                  std::int64_t n, Activated activated) {
   const bool whole = n == kLanes;
   const auto read = [&](const float* p) __attribute__((always_inline)) {
     return whole ? load(p) : load_first(p, n);
   };
   if (gemm.bias != nullptr) x = add(x, read(gemm.bias + column));
-  if (gemm.activated) x = activate(x, gemm.activation);
+  x = activated(x);
   if (gemm.residual != nullptr)
     x = add(x, read(gemm.residual + row * gemm.residual_stride + column));
   const auto write = [&](auto* p) __attribute__((always_inline)) {
@@ -178,10 +178,12 @@ template <typename Element>
 static void finish_tile(const Gemm& gemm, const float* sums, std::ptrdiff_t stride,
                         std::int64_t row, std::int64_t rows, std::int64_t column,
                         std::int64_t columns) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t j = 0; j < columns; j += kLanes)
-      finish_vector<Element>(gemm, load(sums + r * stride + j), row + r, column + j,
-                             least(kLanes, columns - j));
+  with_activation(gemm.activated, gemm.activation, [&](auto activated) {
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t j = 0; j < columns; j += kLanes)
+        finish_vector<Element>(gemm, load(sums + r * stride + j), row + r, column + j,
+                               least(kLanes, columns - j), activated);
+  });
 }
 
 template <typename Element>

@@ -53,6 +53,37 @@ static void narrow(const float* x, std::ptrdiff_t x_stride, std::int64_t rows, s
                  load_some(x + row * x_stride + i, size - i), size - i);
 }
 
+// In blocks of rows: of thousands, one chain of sums would lose digits.
+static void column_means(const float* x, std::ptrdiff_t stride, std::int64_t rows,
+                         std::int64_t size, float* means) {
+  constexpr std::int64_t kRows = 64;
+  const Vector share = fill(1.0f / static_cast<float>(rows));
+  for (std::int64_t i = 0; i < size; i += kLanes) {
+    Vector total = fill(0);
+    for (std::int64_t row = 0; row < rows;) {
+      Vector block = fill(0);
+      for (const std::int64_t end = row + kRows; row < rows && row < end; ++row)
+        block = add(block, load_some(x + row * stride + i, size - i));
+      total = add(total, block);
+    }
+    store_some(means + i, mul(total, share), size - i);
+  }
+}
+
+static void sigmoids(float* x, std::int64_t size) {
+  for (std::int64_t i = 0; i < size; i += kLanes)
+    store_some(x + i, sigmoid(load_some(x + i, size - i)), size - i);
+}
+
+static void scale_columns(float* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
+                          const float* factors) {
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t i = 0; i < size; i += kLanes) {
+      float* at = x + row * stride + i;
+      store_some(at, mul(load_some(at, size - i), load_some(factors + i, size - i)), size - i);
+    }
+}
+
 static void sum_of_three(const float* a, const float* b, const float* c, std::int64_t size,
                          float* out) {
   for (std::int64_t i = 0; i < size; i += kLanes) {

@@ -2,6 +2,7 @@
 // The table of the kernels above, for products of one element.
 
 #include "attention.h"
+#include "depthwise.h"
 #include "gemm.h"
 #include "rows.h"
 
@@ -9,10 +10,26 @@ namespace bifocal::nn::cpu {
 
 template <typename Element>
 static constexpr Kernels table(std::string_view name, Precision precision, bool (*runs_here)()) {
-  return {
-      name,          precision,       runs_here,         packed_bytes<Element>, pack<Element>,
-      gemm<Element>, narrow<Element>, attention_scratch, attention<Element>,    layer_norm<Element>,
-      sum_of_three};
+  Kernels kernels{};
+  kernels.name = name;
+  kernels.precision = precision;
+  kernels.runs_here = runs_here;
+  kernels.packed_bytes = packed_bytes<Element>;
+  kernels.pack = pack<Element>;
+  kernels.gemm = gemm<Element>;
+  kernels.narrow = narrow<Element>;
+  kernels.attention_scratch = attention_scratch;
+  kernels.attention = attention<Element>;
+  kernels.layer_norm = layer_norm<Element>;
+  kernels.sum_of_three = sum_of_three;
+  if (precision == Precision::kFp32) {
+    kernels.depthwise_scratch = depthwise_scratch;
+    kernels.depthwise = depthwise;
+  }
+  kernels.column_means = column_means;
+  kernels.sigmoid = sigmoids;
+  kernels.scale_columns = scale_columns;
+  return kernels;
 }
 
 }  // namespace bifocal::nn::cpu

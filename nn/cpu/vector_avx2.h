@@ -9,6 +9,7 @@
 #include "nn/cpu/kernels.h"
 
 #define BIFOCAL_INLINE static inline __attribute__((always_inline))
+#define BIFOCAL_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace bifocal::nn::cpu {
 
@@ -55,6 +56,9 @@ BIFOCAL_INLINE Vector scale(Vector x, Vector n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k, bias), 23));
   };
   return mul(mul(x, power(half)), power(_mm256_sub_epi32(whole, half)));
+}
+BIFOCAL_INLINE Vector exp2_of_last_bits(Vector x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23));
 }
 BIFOCAL_INLINE float sum(Vector x) {
   __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

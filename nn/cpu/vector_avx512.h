@@ -12,6 +12,7 @@
 #include "nn/cpu/kernels.h"
 
 #define BIFOCAL_INLINE static inline __attribute__((always_inline))
+#define BIFOCAL_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace bifocal::nn::cpu {
 
@@ -53,6 +54,10 @@ BIFOCAL_INLINE Vector round(Vector x) {
 }
 // x * 2^n; n is whole, of any size.
 BIFOCAL_INLINE Vector scale(Vector x, Vector n) { return _mm512_scalef_ps(x, n); }
+// 2^n, where n + 127 stands in x's last eight bits.
+BIFOCAL_INLINE Vector exp2_of_last_bits(Vector x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
+}
 BIFOCAL_INLINE float sum(Vector x) { return _mm512_reduce_add_ps(x); }
 BIFOCAL_INLINE float highest(Vector x) { return _mm512_reduce_max_ps(x); }
 

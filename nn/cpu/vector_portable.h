@@ -9,6 +9,7 @@
 #include "nn/cpu/kernels.h"
 
 #define BIFOCAL_INLINE static inline __attribute__((always_inline))
+#define BIFOCAL_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace bifocal::nn::cpu {
 
@@ -60,6 +61,7 @@ BIFOCAL_INLINE Vector scale(Vector x, Vector n) {
   const auto power = [](Integers k) { return (Vector)((k + 127) << 23); };
   return x * power(half) * power(whole - half);
 }
+BIFOCAL_INLINE Vector exp2_of_last_bits(Vector x) { return (Vector)((Integers)x << 23); }
 BIFOCAL_INLINE float sum(Vector x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 BIFOCAL_INLINE float highest(Vector x) {
   const float a = x[0] > x[2] ? x[0] : x[2];

@@ -5,19 +5,16 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "every_kernel.h"
 #include "guarded.h"
 
 namespace bifocal::nn::cpu {
 namespace {
 
 using testing::Guarded;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 float widened(Bf16 bits) {
   const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
@@ -35,22 +32,6 @@ Bf16 nearest_bf16(float value) {
   const std::uint32_t rest = bits & 0xffff;
   const bool up = rest > 0x8000 || (rest == 0x8000 && (low & 1) != 0);
   return static_cast<Bf16>(low + (up ? 1 : 0));
-}
-
-double activated(double x, Activation activation) {
-  switch (activation) {
-    case Activation::kGeluErf:
-      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Activation::kGeluTanh:
-      return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Activation::kRelu:
-      return std::max(x, 0.0);
-    case Activation::kSilu:
-      return x / (1 + std::exp(-x));
-    case Activation::kRelu6:
-      return std::clamp(x, 0.0, 6.0);
-  }
-  return x;
 }
 
 // A matrix of the table's element in guarded memory, with what its numbers are after rounding.
@@ -78,39 +59,7 @@ struct Operand {
   std::vector<float> values;
 };
 
-class EveryKernel : public ::testing::TestWithParam<const Kernels*> {
- protected:
-  void SetUp() override {
-    if (!kernels().runs_here()) GTEST_SKIP() << "this CPU cannot run them";
-  }
-  const Kernels& kernels() const { return *GetParam(); }
-  // What one rounding of an operand may cost, relative.
-  double unit() const { return kernels().precision == Precision::kBf16 ? 1.0 / 256 : 1e-7; }
-
-  std::int64_t between(std::int64_t low, std::int64_t high) {
-    return std::uniform_int_distribution<std::int64_t>(low, high)(random_);
-  }
-  std::vector<float> normal(std::int64_t count, float size = 1) {
-    std::normal_distribution<float> distribution(0, size);
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (float& value : values) value = distribution(random_);
-    return values;
-  }
-
-  std::mt19937 random_{5};
-};
-
-std::vector<const Kernels*> tables() {
-  std::vector<const Kernels*> all;
-  for (const Precision precision : {Precision::kFp32, Precision::kBf16})
-    for (const Kernels* kernels : all_kernels(precision)) all.push_back(kernels);
-  return all;
-}
-
-INSTANTIATE_TEST_SUITE_P(Cpu, EveryKernel, ::testing::ValuesIn(tables()), [](const auto& which) {
-  return std::string(which.param->name) +
-         (which.param->precision == Precision::kBf16 ? "_bf16" : "_fp32");
-});
+INSTANTIATE_TEST_SUITE_P(Cpu, EveryKernel, ::testing::ValuesIn(tables()), name_of);
 
 // One product with its epilogue in guarded memory, against sums in double.
 class GemmCase {

@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "nn/cpu/kernels.h"
+
 namespace bifocal::vision {
 
+class EfficientNetPlan;
 struct EfficientNetWeights;
 
 struct VisionOutput {
@@ -19,7 +22,9 @@ struct VisionOutput {
 // Immutable; thread-safe; no autograd. Agrees with the module in eval mode to 1e-4 relative.
 class CompiledEfficientNet {
  public:
-  explicit CompiledEfficientNet(EfficientNetWeights weights);  // compiled ones
+  // A copy of the network's weights, packed for `kernels`, of fp32: no operator is dispatched in a
+  // pass, and an image has the same bits alone and in any batch. Null: LibTorch's operators.
+  CompiledEfficientNet(const EfficientNetWeights& network, const nn::cpu::Kernels* kernels);
   ~CompiledEfficientNet();
   CompiledEfficientNet(CompiledEfficientNet&&) noexcept;
   CompiledEfficientNet& operator=(CompiledEfficientNet&&) noexcept;
@@ -30,7 +35,8 @@ class CompiledEfficientNet {
   at::Tensor classify(const at::Tensor& pooled) const;
 
  private:
-  std::unique_ptr<const EfficientNetWeights> weights_;
+  std::unique_ptr<const EfficientNetWeights> weights_;  // with a plan, the classifier's alone
+  std::unique_ptr<const EfficientNetPlan> plan_;        // null: weights_ serve
 };
 
 }  // namespace bifocal::vision

@@ -41,7 +41,9 @@ struct ConvNormAct {
   at::Tensor forward(const at::Tensor& x) const;  // [B, in, H, W] -> [B, out, H / s, W / s]
   // sum += forward(x), in one pass where packed. For a compiled convolution without activation.
   void add_to(at::Tensor& sum, const at::Tensor& x) const;
-  // For use under c10::InferenceMode on channels-last maps.
+  // A copy without autograd, batch norm folded into weight and bias.
+  ConvNormAct folded() const;
+  // folded() and packed for oneDNN; for use under c10::InferenceMode on channels-last maps.
   ConvNormAct compiled(nn::Precision precision) const;
 };
 

@@ -26,6 +26,10 @@ struct EfficientNetWeights {
   VisionOutput forward_from(const at::Tensor& map, std::size_t count) const;
   at::Tensor classify(const at::Tensor& pooled) const;  // [B, C] -> [B, n]
   EfficientNetWeights compiled(nn::Precision precision) const;
+  EfficientNetWeights compiled_classifier() const;  // of compiled(), the classifier alone
 };
+
+// Throws Error(kInvalidArgument) for what is not float32 [B, 3, H, W] with pixels in it.
+void check_pixels(const at::Tensor& pixels);
 
 }  // namespace bifocal::vision

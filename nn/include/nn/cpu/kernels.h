@@ -70,6 +70,33 @@ struct LayerNorm {
   std::ptrdiff_t narrow_stride = 0;
 };
 
+// out = activation(depthwise(activation(x A + expand_bias)) + bias), of one image: an MBConv's
+// expansion and depthwise convolution. Maps are row by row, a pixel's channels side by side.
+struct Depthwise {
+  const float* x = nullptr;  // [height * width, depth]
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+  std::int64_t depth = 0;
+  // Packed [depth, channels]; null: x is the map that is convolved, and depth is `channels`.
+  const void* expand_weights = nullptr;
+  const float* expand_bias = nullptr;  // [channels]
+  std::int64_t channels = 0;
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;         // at most `kernel`
+  std::int64_t pad_top = 0;        // zeros before the first row of the expanded map, and
+  std::int64_t pad_left = 0;       // before its first column; behind, as many as are needed
+  const float* weights = nullptr;  // [kernel * kernel, channels]
+  const float* bias = nullptr;     // [channels]
+  bool activated = false;
+  Activation activation = Activation::kSilu;
+  std::int64_t out_height = 0;
+  std::int64_t out_width = 0;
+  float* out = nullptr;  // [out_height * out_width, channels]
+  std::ptrdiff_t out_stride = 0;
+  float* means = nullptr;    // [channels], of out over its pixels; or null
+  float* scratch = nullptr;  // Kernels::depthwise_scratch(*this) floats
+};
+
 struct Kernels {
   std::string_view name;  // "avx512", "avx2", "portable"
   Precision precision;    // the element of matrix products: float or Bf16
@@ -85,6 +112,16 @@ struct Kernels {
   std::size_t (*attention_scratch)(std::int64_t positions, std::int64_t head_size);
   void (*attention)(const Attention&);
   void (*layer_norm)(const LayerNorm&);
+  // Null in tables of bf16.
+  std::size_t (*depthwise_scratch)(const Depthwise&);
+  void (*depthwise)(const Depthwise&);
+  // means [size] of x [rows, size] over its rows
+  void (*column_means)(const float* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
+                       float* means);
+  void (*sigmoid)(float* x, std::int64_t size);  // in place
+  // x [rows, size], in place, times factors [size]
+  void (*scale_columns)(float* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
+                        const float* factors);
   // out [size] = a + b + c
   void (*sum_of_three)(const float* a, const float* b, const float* c, std::int64_t size,
                        float* out);

@@ -1,0 +1,144 @@
+"""For compare.py, in its scratch environment: models with random weights, and the engines that run them.
+
+    compare_peers.py build KIND NAME SIZE FOLDER    weights for ours, model.onnx for the others, input
+    compare_peers.py serve ENGINE PRECISION FOLDER  answers to lines of standard input as bench_encoder does
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BERTS = {
+    "MiniLM-L6": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+    "BERT-base": {},
+}
+
+
+def efficientnet(name, size, folder):
+    """timm's, whose batch norms have seen some images: fresh statistics would let activations die out."""
+    import torch
+    sys.path.insert(0, str(ROOT / "tests/parity"))
+    from torchvision_stub import import_timm
+
+    model = import_timm().create_model(name, pretrained=False).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of what it sees
+    with torch.no_grad():
+        model(torch.randn(4, 3, size, size))
+    (folder / "config.json").write_text(json.dumps({"architecture": name}))
+
+    class Pooled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            return self.model.forward_features(pixels).mean((2, 3))
+
+    return model, Pooled(), {"pixels": torch.randn(1, 3, size, size)}
+
+
+def bert(name, texts, tokens, folder):
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(**BERTS[name])
+    model = BertModel(config, add_pooling_layer=False)
+    config.save_pretrained(folder)
+
+    class States(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids):
+            return self.model(input_ids=ids).last_hidden_state
+
+    return model, States(), {"ids": torch.randint(1000, 30000, (texts, tokens))}
+
+
+def build(kind, name, size, folder):
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = [int(number) for number in size.split("x")]
+    if kind == "fusion":
+        vision, text, width = sizes
+        save_file({"vision": torch.randn(1, vision, 1280), "text": torch.randn(1, text, width)},
+                  folder / "input.safetensors")
+        return
+    model, exported, inputs = efficientnet(name, *sizes, folder) if kind == "vision" else bert(name, *sizes, folder)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+    save_file(inputs, folder / "input.safetensors")
+    exported.eval()
+    with torch.no_grad():
+        program = torch.onnx.export(exported, tuple(inputs.values()), input_names=list(inputs), output_names=["output"],
+                                    dynamo=True, verbose=False)
+    program.save(folder / "model.onnx")
+
+
+def onnxruntime(model, _precision):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)[0]
+
+
+def openvino(model, precision):
+    import openvino as ov
+
+    compiled = ov.Core().compile_model(model, "CPU", {
+        "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]})
+    request = compiled.create_infer_request()
+    return lambda inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0]
+
+
+def serve(engine, precision, folder):
+    from safetensors.numpy import load_file, save_file
+
+    run = {"onnxruntime": onnxruntime, "openvino": openvino}[engine](str(folder / "model.onnx"), precision)
+    inputs = load_file(folder / "input.safetensors")
+    for line in sys.stdin:
+        what, argument = line.split()
+        if what == "output":
+            save_file({"output": np.ascontiguousarray(run(inputs))}, argument)
+            answer = {}
+        else:
+            wall, cpu, end = [], [], time.perf_counter() + float(argument)
+            while (began := time.perf_counter()) < end:
+                used = time.process_time()
+                run(inputs)
+                cpu.append(1e3 * (time.process_time() - used))
+                wall.append(1e3 * (time.perf_counter() - began))
+            answer = {"ms": wall, "cpu_ms": cpu}
+        print(json.dumps(answer), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("build")
+    for name in ("kind", "name", "size"):
+        one.add_argument(name)
+    two = commands.add_parser("serve")
+    for name in ("engine", "precision"):
+        two.add_argument(name)
+    for command in (one, two):
+        command.add_argument("folder", type=pathlib.Path)
+    arguments = vars(parser.parse_args())
+    {"build": build, "serve": serve}[arguments.pop("command")](**arguments)
+
+
+if __name__ == "__main__":
+    main()

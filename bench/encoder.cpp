@@ -1,0 +1,143 @@
+// One encoder of ours on one thread, for bench/compare.py.
+//
+//   bench_encoder vision|text <model directory> <input.safetensors> [fp32|bf16]
+//   bench_encoder fusion <preset> <input.safetensors> [fp32|bf16]
+//
+// The input holds "pixels" [B, 3, H, W]; or "ids" [B, L]; or "vision" [B, h * w, C], "text"
+// [B, L, H] and their means. Each line of standard input asks for one of
+//   output FILE    the output, to FILE as safetensors -> {"kernels": name}
+//   slice SECONDS  passes for so long -> {"ms": [of each pass], "cpu_ms": [what it used]}
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/ones.h>
+#include <c10/core/InferenceMode.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/safetensors.h"
+#include "fusion/fusion_transformer.h"
+#include "nn/kernel_choice.h"
+#include "nn/weights.h"
+#include "text/bert_checkpoint.h"
+#include "vision/efficientnet_checkpoint.h"
+
+namespace {
+
+using namespace bifocal;
+
+struct Encoder {
+  std::function<at::Tensor()> encode;
+  const nn::cpu::Kernels* kernels = nullptr;  // null: LibTorch's operators
+};
+
+Encoder vision_encoder(const std::string& directory, const nn::StateDict& input) {
+  auto network = std::make_shared<vision::CompiledEfficientNet>(
+      vision::load_efficientnet(directory)->compile(nn::Precision::kFp32));
+  const at::Tensor pixels = input.at("pixels");
+  return {[network, pixels] { return network->forward_features(pixels).pooled; },
+          nn::choose_kernels(nn::Precision::kFp32)};
+}
+
+Encoder text_encoder(const std::string& directory, const nn::StateDict& input,
+                     nn::Precision precision) {
+  const text::Bert module = text::load_bert(directory);
+  const text::BertConfig& config = module->config();
+  auto bert = std::make_shared<text::CompiledBert>(module->compile(precision));
+  const at::Tensor ids = input.at("ids");
+  const at::Tensor valid = at::ones(ids.sizes(), at::kBool);
+  return {[bert, ids, valid] { return bert->forward(ids, {}, valid); },
+          nn::choose_kernels(precision, config.hidden_size, config.intermediate_size)};
+}
+
+Encoder fusion_layer(const std::string& preset, const nn::StateDict& input,
+                     nn::Precision precision) {
+  fusion::FusionInput both;
+  both.vision_tokens = input.at("vision");
+  both.vision_pooled = both.vision_tokens.mean(1);
+  both.text_tokens = input.at("text");
+  both.text_pooled = both.text_tokens.mean(1);
+  const fusion::FusionConfig config = fusion::fusion_preset(preset);
+  fusion::FusionTransformer layer(config);
+  fusion::initialise(*layer, 1);
+  layer->eval();
+  auto compiled = std::make_shared<fusion::CompiledFusionTransformer>(layer->compile(precision));
+  return {[compiled, both] { return compiled->forward(both).embedding; },
+          nn::choose_kernels(precision, config.hidden_size, config.intermediate_size)};
+}
+
+Encoder make(const std::string& kind, const std::string& model, const nn::StateDict& input,
+             nn::Precision precision) {
+  if (kind == "vision") return vision_encoder(model, input);
+  if (kind == "text") return text_encoder(model, input, precision);
+  if (kind == "fusion") return fusion_layer(model, input, precision);
+  throw std::runtime_error("no kind is called " + kind);
+}
+
+double cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+nlohmann::json slice(const Encoder& encoder, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> wall, cpu;
+  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+  while (Clock::now() < end) {
+    const auto began = Clock::now();
+    const double used = cpu_seconds();
+    encoder.encode();
+    cpu.push_back(1e3 * (cpu_seconds() - used));
+    wall.push_back(std::chrono::duration<double, std::milli>(Clock::now() - began).count());
+  }
+  return {{"ms", wall}, {"cpu_ms", cpu}};
+}
+
+void serve(const Encoder& encoder) {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::string what, argument;
+    words >> what >> argument;
+    if (what == "output") {
+      nn::write_state_dict(argument, {{"output", encoder.encode()}}, core::DType::kF32);
+      std::cout << nlohmann::json{
+          {"kernels", encoder.kernels == nullptr ? "torch" : encoder.kernels->name}};
+    } else if (what == "slice") {
+      std::cout << slice(encoder, std::stod(argument));
+    } else {
+      throw std::runtime_error("what is \"" + line + "\"?");
+    }
+    std::cout << std::endl;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc != 4 && argc != 5) {
+    std::fputs("usage: bench_encoder vision|text|fusion <model> <input.safetensors> [fp32|bf16]\n",
+               stderr);
+    return 2;
+  }
+  at::set_num_threads(1);
+  const c10::InferenceMode inference;
+  const nn::Precision precision =
+      argc == 5 && std::string(argv[4]) == "bf16" ? nn::Precision::kBf16 : nn::Precision::kFp32;
+  const nn::StateDict input = nn::read_state_dict(core::Safetensors::open(argv[3]));
+  serve(make(argv[1], argv[2], input, precision));
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "bench_encoder: %s\n", error.what());
+  return 1;
+}
