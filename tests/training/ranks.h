@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/cat.h>
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -11,12 +12,15 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "nn/weights.h"
+#include "training/checkpoint.h"
 #include "training/process_group.h"
+#include "training/run.h"
 
 namespace bifocal::testing {
 
@@ -89,6 +93,27 @@ inline void expect_same_run(const nn::StateDict& one, const nn::StateDict& sever
     const double error = (compared(several.at(name)) - expected).norm().item<double>();
     EXPECT_LE(error, 1e-4 + 1e-4 * expected.norm().item<double>()) << phase << " " << name;
   }
+}
+
+// Runs `config`(out), of one process and of two, and compares the weights after each phase, a
+// directory of OUT.training.
+inline void expect_two_train_as_one(
+    const std::filesystem::path& directory,
+    const std::function<training::TrainConfig(const std::string& out)>& config,
+    const std::vector<std::string>& phases) {
+  training::run_training(config("one"), {});
+  EXPECT_THAT(in_ranks(2,
+                       [&](training::ProcessGroup& group) {
+                         training::RunOptions options;
+                         options.group = &group;
+                         training::run_training(config("two"), options);
+                       }),
+              ::testing::Each(0));
+  const auto weights = [&](const std::string& out, const std::string& phase) {
+    return training::load_newest_checkpoint(directory / (out + ".training") / phase)->weights;
+  };
+  for (const std::string& phase : phases)
+    expect_same_run(weights("one", phase), weights("two", phase), phase);
 }
 
 }  // namespace bifocal::testing

@@ -21,7 +21,6 @@
 #include "ranks.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
-#include "training/checkpoint.h"
 #include "training/run.h"
 
 namespace bifocal::training {
@@ -178,19 +177,7 @@ TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
   nlohmann::json text = core::JsonConfig::read(parts.text / "config.json").json();
   text["hidden_dropout_prob"] = text["attention_probs_dropout_prob"] = 0;
   core::write_file_atomically(parts.text / "config.json", text.dump());
-  run_training(without_masks("one"), {});
-  EXPECT_THAT(testing::in_ranks(2,
-                                [&](ProcessGroup& group) {
-                                  RunOptions options;
-                                  options.group = &group;
-                                  run_training(without_masks("two"), options);
-                                }),
-              ::testing::Each(0));
-  const auto weights = [this](const std::string& out, const std::string& phase) {
-    return load_newest_checkpoint(directory / (out + ".training") / phase)->weights;
-  };
-  for (const char* phase : {"pooled-heads", "fusion"})
-    testing::expect_same_run(weights("one", phase), weights("two", phase), phase);
+  testing::expect_two_train_as_one(directory.path(), without_masks, {"pooled-heads", "fusion"});
   EXPECT_TRUE(fs::exists(directory / "two" / "bifocal.json"));
 }
 
