@@ -1,13 +1,13 @@
 #include "training/image_tuning.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "bifocal/error.h"
+#include "row_index.h"
 
 namespace bifocal::training {
 namespace {
@@ -85,7 +85,7 @@ Loss ImageTuning::loss(const Batch& batch) {
     drop_modality(shown, examples.size(), options_.modality_dropout, random);
     examples.push_back(static_cast<std::int64_t>(example));
   }
-  at::Tensor targets = train_.targets.index_select(0, at::tensor(examples, at::kLong));
+  at::Tensor targets = train_.targets.index_select(0, index_of(examples));
   if (mixed) {
     pixels = mix_pixels(pixels, mixture);
     targets = mix_targets(targets, mixture);

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "bifocal/error.h"
 #include "core/json_config.h"
 #include "core/safetensors.h"
 #include "nn/weights.h"
@@ -64,7 +65,12 @@ ImageViews training_views(const TrainConfig& config) {
 
 std::size_t frozen_stages(const TrainConfig& config, const Encoders& encoders) {
   const std::size_t all = encoders.vision->config().stages.size();
-  return all - std::min(static_cast<std::size_t>(config.vision_stages), all);
+  const auto trained = static_cast<std::size_t>(config.vision_stages);
+  if (trained >= all)
+    throw Error(ErrorCode::kInvalidArgument,
+                "vision_stages is " + std::to_string(trained) + ", and the vision encoder has " +
+                    std::to_string(all) + " stages, the lowest of which stays frozen");
+  return all - trained;
 }
 
 UpperStages upper_stages(const TrainConfig& config, const Encoders& encoders) {

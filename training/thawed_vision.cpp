@@ -8,8 +8,6 @@
 #include <string_view>
 #include <utility>
 
-#include "bifocal/error.h"
-
 namespace bifocal::training {
 namespace {
 
@@ -73,12 +71,7 @@ void set_vision_training(vision::EfficientNetImpl& tower, bool training, bool li
 UpperStages::UpperStages(const vision::EfficientNet& tower, std::size_t frozen, double drop_connect)
     : tower_(thawed_copy(tower, drop_connect)),
       frozen_(frozen),
-      blocks_(vision::blocks_of_stages(tower->config(), frozen)) {
-  if (frozen == 0)
-    throw Error(ErrorCode::kInvalidArgument, "vision_stages is too large: the vision encoder has " +
-                                                 std::to_string(tower->config().stages.size()) +
-                                                 " stages, the lowest of which stays frozen");
-}
+      blocks_(vision::blocks_of_stages(tower->config(), frozen)) {}
 
 ImageStates UpperStages::forward(const ImageFeatures& features, const at::Tensor& rows,
                                  const at::Tensor& views) const {

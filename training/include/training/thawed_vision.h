@@ -34,8 +34,8 @@ class UpperStages {
  public:
   // All stages are frozen.
   UpperStages() = default;
-  // Those above the first `frozen`, and the head, are trained: with weights of their own, batch
-  // norms as they come. Throws Error(kInvalidArgument) where not even one stage stays frozen.
+  // Those above the first `frozen`, at least one, and the head are trained: with weights of their
+  // own, batch norms as they come.
   UpperStages(const vision::EfficientNet& tower, std::size_t frozen, double drop_connect);
 
   // rows, views [B] int64: of which pictures which view. All cells, float32.
