@@ -71,9 +71,10 @@ def peers_python(environment):
         print(f"installing {', '.join(PEERS)} into {environment}", file=sys.stderr)
         venv.create(environment, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-        ours = next((ROOT / ".venv/lib").glob("python*/site-packages"))
-        next(environment.glob("lib/python*/site-packages")).joinpath("bifocal.pth").write_text(f"{ours.resolve()}\n")
         (environment / "complete").touch()
+    # Each time: the environment may have been made for another checkout.
+    ours = next((ROOT / ".venv/lib").glob("python*/site-packages"))
+    next(environment.glob("lib/python*/site-packages")).joinpath("bifocal.pth").write_text(f"{ours.resolve()}\n")
     return python
 
 
@@ -89,15 +90,19 @@ class Engine:
             env={**os.environ, **threads, **environment}, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
 
     def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
         if not answer:
             sys.exit(f"{self.name} stopped")
         return json.loads(answer)
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has stopped, and ask() said so
+            self.process.stdin.close()
         self.process.wait()
 
     def quantile(self, q, passes=None):

@@ -77,12 +77,12 @@ def build(kind, name, size, folder):
         return
     model, exported, inputs = efficientnet(name, *sizes, folder) if kind == "vision" else bert(name, *sizes, folder)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
-    save_file(inputs, folder / "input.safetensors")
     exported.eval()
     with torch.no_grad():
         program = torch.onnx.export(exported, tuple(inputs.values()), input_names=list(inputs), output_names=["output"],
                                     dynamo=True, verbose=False)
     program.save(folder / "model.onnx")
+    save_file(inputs, folder / "input.safetensors")  # last: where it is, the rest is whole
 
 
 def onnxruntime(model, _precision):
