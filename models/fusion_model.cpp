@@ -1,5 +1,7 @@
 #include "models/fusion_model.h"
 
+#include <malloc.h>
+
 #include <filesystem>
 #include <utility>
 
@@ -59,6 +61,14 @@ FusionModel::FusionModel(vision::EfficientNetConfig vision_config,
 
 std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle,
                                                      nn::Precision precision) {
+  auto model = compiled(bundle, precision);
+  // What it was compiled from is freed: as much as the weights take, which glibc would keep.
+  ::malloc_trim(0);
+  return model;
+}
+
+std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
+                                                         nn::Precision precision) {
   vision::EfficientNet vision = vision::load_efficientnet(bundle.vision_directory());
   text::Bert text = text::load_bert(bundle.text_directory());
   auto tokenizer = text::load_tokenizer(bundle.text_directory());

@@ -1,7 +1,5 @@
 #include "model_host.h"
 
-#include <malloc.h>
-
 #include <numeric>
 #include <utility>
 
@@ -55,9 +53,6 @@ std::shared_ptr<const Served> ModelHost::open(const Served* before, std::size_t&
   auto session =
       std::make_shared<const engine::Session>(engine::Session::open(bundle_, load_, engine_));
   std::vector<float> probe = session->check({kCheckClient, std::nullopt, nullptr}).values;
-  // Loading leaves as much freed memory as the weights take; give it back.
-  ::malloc_trim(0);
-
   const SearchIndex::Settings settings{static_cast<std::size_t>(session->info().embedding_size),
                                        index_.capacity, index_.hnsw_threshold};
   const bool same_model = before != nullptr && same_vector(probe, probe_);

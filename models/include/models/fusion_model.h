@@ -69,6 +69,7 @@ class FusionModel {
               vision::Preprocess preprocess, text::BertConfig text_config, text::CompiledBert text,
               std::unique_ptr<text::Tokenizer> tokenizer, fusion::FusionConfig fusion_config,
               fusion::CompiledFusionTransformer fusion);
+  static std::shared_ptr<const FusionModel> compiled(const Bundle& bundle, nn::Precision precision);
 
   vision::EfficientNetConfig vision_config_;
   vision::CompiledEfficientNet vision_;
