@@ -3,12 +3,14 @@
 
     bench/compare.py [--rows b0 minilm] [--rounds 10] [--seconds 1] [--core 0] [--cpu-time] [--json FILE]
 
-All engines run the same random weights on the same input; that their outputs agree is checked first.
-Then slices of each take turns, every engine on one thread of the same core. p10 and p50 are of all its
-passes; the ratio is that of the p10 of the best peer and ours in the same round: its median, and in
-brackets its range. "LibTorch" is this library with BIFOCAL_KERNELS=torch, which is no peer but for the
-fusion layer. bf16 is measured where the CPU multiplies it. --cpu-time counts what the process used of the
-core, not what passed on the clock: for a machine that others work on too.
+All engines run the same weights on the same input; that their outputs agree is checked first. Weights are
+random but for the last row, the default bundle: there the peers run inside Pillow and tokenizers. Slices of
+each take turns, every engine on one thread of the same core. p10 and p50 are of all its passes; the ratio is
+that of the p10 of the best peer and ours in the same round: its median, and in brackets its range. MiB is
+what the process has resident afterwards, which of a peer counts the Python interpreter too. "LibTorch" is
+this library with BIFOCAL_KERNELS=torch, which is no peer but for the fusion layer. bf16 is measured where
+the CPU multiplies it. --cpu-time counts what the process used of the core, not what passed on the clock: for
+a machine that others work on too.
 
 The peers go into a scratch environment (--environment) of the packages in PEERS, on top of those in .venv
 (torch, timm and transformers make the models: `tools/setup --tests`). Ours is bench_encoder: `cmake --build
@@ -43,7 +45,8 @@ class Row:
     title: str
     kind: str
     model: str
-    size: str  # "224": pixels; "1x16": texts x tokens; "49x20x384": visual tokens, text tokens, width of text
+    # "224": pixels; "1x16": texts x tokens; "49x20x384": visual tokens, text tokens, width of text; or a photograph
+    size: str
 
 
 ROWS = [
@@ -56,6 +59,8 @@ ROWS = [
     Row("minilm8x16", "MiniLM-L6, 8 texts of 16 tokens", "text", "MiniLM-L6", "8x16"),
     Row("fusion256", "fusion layer, d 256, 49 + 20 tokens", "fusion", "fusion-small", "49x20x384"),
     Row("fusion768", "fusion layer, d 768, 49 + 20 tokens", "fusion", "fusion-base", "49x20x768"),
+    Row("item", "photograph and caption to fused vector, from JPEG", "item", str(ROOT / "build/bundles/default"),
+        "examples/photos/flower.jpg"),
 ]
 
 
@@ -100,6 +105,10 @@ class Engine:
             sys.exit(f"{self.name} stopped")
         return json.loads(answer)
 
+    def resident_mib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
     def close(self):
         with contextlib.suppress(BrokenPipeError):  # it has stopped, and ask() said so
             self.process.stdin.close()
@@ -111,7 +120,7 @@ class Engine:
 
 
 def engines_of(row, precision, folder, python, arguments):
-    model = row.model if row.kind == "fusion" else folder
+    model = row.model if row.kind in ("fusion", "item") else folder
     ours = [arguments.build / "bench/bench_encoder", row.kind, model, folder / "input.safetensors", precision]
     peer = [python, ROOT / "bench/compare_peers.py", "serve"]
     if precision == "fp32" or row.kind != "vision":  # our vision has no bf16 yet
@@ -166,14 +175,15 @@ def measure(row, precision, folder, python, arguments):
             "row": row.title, "precision": precision, "kernels": kernels, "best_peer": best.name,
             "ratio": statistics.median(ratios), "ratio_lowest": min(ratios), "ratio_highest": max(ratios),
             "engines": {engine.name: {"p10_ms": engine.quantile(0.1), "p50_ms": engine.quantile(0.5),
-                                      "passes": sum(map(len, engine.passes))} for engine in engines}}
+                                      "passes": sum(map(len, engine.passes)),
+                                      "resident_mib": engine.resident_mib()} for engine in engines}}
 
 
 def print_row(result):
     cells = []
     for name in (OURS, TORCH, ORT, OPENVINO):
         times = result["engines"].get(name)
-        cells.append(f"{times['p10_ms']:.2f}, {times['p50_ms']:.2f}" if times else "")
+        cells.append(f"{times['p10_ms']:.2f}, {times['p50_ms']:.2f}; {times['resident_mib']:.0f} MiB" if times else "")
     ratio = f"{result['ratio']:.2f} ({result['ratio_lowest']:.2f} to {result['ratio_highest']:.2f})"
     print(f"| {result['row']} | {result['precision']}, {result['kernels']} | " + " | ".join(cells) +
           f" | {ratio} over {result['best_peer']} |", flush=True)

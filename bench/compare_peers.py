@@ -63,12 +63,62 @@ def bert(name, texts, tokens, folder):
     return model, States(), {"ids": torch.randint(1000, 30000, (texts, tokens))}
 
 
+def export(model, inputs, file):
+    import torch
+
+    with torch.no_grad():
+        program = torch.onnx.export(model.eval(), tuple(inputs.values()), input_names=list(inputs),
+                                    output_names=["output"], dynamo=True, verbose=False)
+    program.save(file)
+
+
+def whole_model(bundle, photo, folder):
+    """The three models of a bundle as reference_pipeline.py defines them; a photograph and its caption."""
+    import torch
+    sys.path.insert(0, str(ROOT / "tests/parity"))
+    from reference_pipeline import ReferencePipeline
+
+    pipeline = ReferencePipeline(pathlib.Path(bundle))
+    photo = ROOT / photo
+    items = [json.loads(line) for line in (photo.parent.parent / "items.jsonl").read_text("utf-8").splitlines()]
+    caption = next(item["text"] for item in items if item["image"].endswith(photo.name))
+    ids = torch.tensor(pipeline.tokenizer([caption])["input_ids"])
+
+    def module(function):
+        class Module(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.parts = torch.nn.ModuleList([pipeline.vision, pipeline.text])
+
+            def forward(self, *inputs):
+                return function(*inputs)
+
+        return Module()
+
+    vision = module(lambda pixels: pipeline.vision.extract_features(pixels).flatten(2).transpose(1, 2))
+    text = module(lambda ids: pipeline.text(input_ids=ids).last_hidden_state)
+    fusion = module(lambda image, text: pipeline.fusion(vision=image[0], grid=(7, 7), text=text[0])["embedding"][None])
+    pixels = torch.zeros(1, 3, *pipeline.preprocess["size"].values())
+    export(vision, {"pixels": pixels}, folder / "vision.onnx")
+    export(text, {"ids": ids}, folder / "text.onnx")
+    with torch.no_grad():
+        tokens = {"image": vision(pixels), "text": text(ids)}
+    export(fusion, tokens, folder / "fusion.onnx")
+    for name in ("vision/preprocessor_config.json", "text/tokenizer.json"):
+        (folder / pathlib.Path(name).name).write_bytes((pathlib.Path(bundle) / name).read_bytes())
+    return {"jpeg": torch.tensor(list(photo.read_bytes()), dtype=torch.uint8),
+            "caption": torch.tensor(list(caption.encode()), dtype=torch.uint8)}
+
+
 def build(kind, name, size, folder):
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
+    if kind == "item":
+        save_file(whole_model(name, size, folder), folder / "input.safetensors")
+        return
     sizes = [int(number) for number in size.split("x")]
     if kind == "fusion":
         vision, text, width = sizes
@@ -77,11 +127,7 @@ def build(kind, name, size, folder):
         return
     model, exported, inputs = efficientnet(name, *sizes, folder) if kind == "vision" else bert(name, *sizes, folder)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
-    exported.eval()
-    with torch.no_grad():
-        program = torch.onnx.export(exported, tuple(inputs.values()), input_names=list(inputs), output_names=["output"],
-                                    dynamo=True, verbose=False)
-    program.save(folder / "model.onnx")
+    export(exported, inputs, folder / "model.onnx")
     save_file(inputs, folder / "input.safetensors")  # last: where it is, the rest is whole
 
 
@@ -104,10 +150,35 @@ def openvino(model, precision):
     return lambda inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0]
 
 
+def pipeline(load, precision, folder):
+    """From the bytes of a JPEG and a caption, by Pillow (libjpeg-turbo) and tokenizers."""
+    import io
+    from PIL import Image
+    from tokenizers import Tokenizer
+
+    vision, text, fusion = (load(str(folder / f"{part}.onnx"), precision) for part in ("vision", "text", "fusion"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    size = (config["size"]["width"], config["size"]["height"])
+    scale = np.float32(1 / 255) / np.array(config["image_std"], np.float32)
+    shift = np.array(config["image_mean"], np.float32) / np.array(config["image_std"], np.float32)
+
+    def run(inputs):
+        image = Image.open(io.BytesIO(inputs["jpeg"].tobytes())).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        pixels = np.ascontiguousarray((np.asarray(image) * scale - shift).transpose(2, 0, 1)[None])
+        ids = np.array([tokenizer.encode(inputs["caption"].tobytes().decode()).ids], np.int64)
+        return fusion({"image": vision({"pixels": pixels}), "text": text({"ids": ids})})
+
+    return run
+
+
 def serve(engine, precision, folder):
     from safetensors.numpy import load_file, save_file
 
-    run = {"onnxruntime": onnxruntime, "openvino": openvino}[engine](str(folder / "model.onnx"), precision)
+    load = {"onnxruntime": onnxruntime, "openvino": openvino}[engine]
+    whole = (folder / "model.onnx").exists()
+    run = load(str(folder / "model.onnx"), precision) if whole else pipeline(load, precision, folder)
     inputs = load_file(folder / "input.safetensors")
     for line in sys.stdin:
         what, argument = line.split()

@@ -2,19 +2,25 @@
 //
 //   bench_encoder vision|text <model directory> <input.safetensors> [fp32|bf16]
 //   bench_encoder fusion <preset> <input.safetensors> [fp32|bf16]
+//   bench_encoder item <bundle> <input.safetensors> [fp32|bf16]
 //
-// The input holds "pixels" [B, 3, H, W]; or "ids" [B, L]; or "vision" [B, h * w, C], "text"
-// [B, L, H] and their means. Each line of standard input asks for one of
+// The input holds "pixels" [B, 3, H, W]; or "ids" [B, L]; or "vision" [B, h * w, C] and "text"
+// [B, L, H]; or "jpeg" and "caption", the bytes of a file and of a sentence. Each line of standard
+// input asks for one of
 //   output FILE    the output, to FILE as safetensors -> {"kernels": name}
 //   slice SECONDS  passes for so long -> {"ms": [of each pass], "cpu_ms": [what it used]}
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <exception>
 #include <functional>
@@ -26,6 +32,7 @@
 #include <string>
 #include <vector>
 
+#include "bifocal/model.h"
 #include "core/safetensors.h"
 #include "fusion/fusion_transformer.h"
 #include "nn/kernel_choice.h"
@@ -77,11 +84,29 @@ Encoder fusion_layer(const std::string& preset, const nn::StateDict& input,
           nn::choose_kernels(precision, config.hidden_size, config.intermediate_size)};
 }
 
+// As its users call it, queues and threads between them included.
+Encoder whole_model(const std::string& bundle, const nn::StateDict& input,
+                    nn::Precision precision) {
+  LoadOptions options;
+  options.precision = precision == nn::Precision::kBf16 ? Precision::kBf16 : Precision::kFp32;
+  options.threads = 1;
+  auto model = std::make_shared<Model>(Model::load(bundle, options));
+  const at::Tensor &jpeg = input.at("jpeg"), &caption = input.at("caption");
+  Item item;
+  item.image.emplace(static_cast<std::size_t>(jpeg.numel()));
+  std::memcpy(item.image->data(), jpeg.const_data_ptr<std::uint8_t>(), item.image->size());
+  item.text.emplace(static_cast<std::size_t>(caption.numel()), ' ');
+  std::memcpy(item.text->data(), caption.const_data_ptr<std::uint8_t>(), item.text->size());
+  return {[model, item] { return at::tensor(model->embed(item).value().values).unsqueeze(0); },
+          nn::choose_kernels(precision)};
+}
+
 Encoder make(const std::string& kind, const std::string& model, const nn::StateDict& input,
              nn::Precision precision) {
   if (kind == "vision") return vision_encoder(model, input);
   if (kind == "text") return text_encoder(model, input, precision);
   if (kind == "fusion") return fusion_layer(model, input, precision);
+  if (kind == "item") return whole_model(model, input, precision);
   throw std::runtime_error("no kind is called " + kind);
 }
 
@@ -127,8 +152,9 @@ void serve(const Encoder& encoder) {
 
 int main(int argc, char** argv) try {
   if (argc != 4 && argc != 5) {
-    std::fputs("usage: bench_encoder vision|text|fusion <model> <input.safetensors> [fp32|bf16]\n",
-               stderr);
+    std::fputs(
+        "usage: bench_encoder vision|text|fusion|item <model> <input.safetensors> [fp32|bf16]\n",
+        stderr);
     return 2;
   }
   at::set_num_threads(1);
