@@ -10,11 +10,13 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <string>
 #include <utility>
 
+#include "../row_index.h"
 #include "bifocal/error.h"
 #include "nn/pooling.h"
 #include "training/adamw.h"
@@ -43,8 +45,8 @@ Pooled pooled_of(const BundleEvaluation& evaluation) {
   }
   // Copies: what was made for inference takes no part in autograd.
   return {evaluation.encoded_images().features.pooled.clone(),
-          evaluation.encoded_texts().pooled.clone(), at::tensor(image, at::kLong),
-          at::tensor(true_text, at::kLong), at::tensor(false_text, at::kLong)};
+          evaluation.encoded_texts().pooled.clone(), index_of(image), index_of(true_text),
+          index_of(false_text)};
 }
 
 void standardise(at::Tensor& train, at::Tensor& measured) {
@@ -54,42 +56,47 @@ void standardise(at::Tensor& train, at::Tensor& measured) {
   measured = (measured - mean) / deviation;
 }
 
+struct ControlKind {
+  const char* name;
+  bool sees_image, sees_text, is_two_towers;
+};
+constexpr std::array<ControlKind, 4> kControls = {{{"image alone", true, false, false},
+                                                   {"text alone", false, true, false},
+                                                   {"two towers", true, true, true},
+                                                   {"pooled MLP", true, true, false}}};
+
 class Control {
  public:
-  Control(std::string name, bool sees_image, bool sees_text, bool is_two_towers,
-          std::int64_t channels, std::int64_t text_size, const ControlOptions& options)
-      : name_(std::move(name)),
-        sees_image_(sees_image),
-        sees_text_(sees_text),
-        is_two_towers_(is_two_towers),
-        random_(options.seed, std::hash<std::string>()(name_)) {
+  Control(const ControlKind& kind, Random random, std::int64_t channels, std::int64_t text_size,
+          const ControlOptions& options)
+      : kind_(kind), random_(random) {
     const std::int64_t hidden = options.hidden_size;
-    if (sees_image) image_ = add_layer("image", channels, hidden);
-    if (sees_text) text_ = add_layer("text", text_size, hidden);
-    if (is_two_towers) {
+    if (kind.sees_image) image_ = add_layer("image", channels, hidden);
+    if (kind.sees_text) text_ = add_layer("text", text_size, hidden);
+    if (kind.is_two_towers) {
       scale_ = add("scale", at::full({}, std::log(10.0)));
       return;
     }
-    const std::int64_t seen = sees_image && sees_text ? 3 * hidden : hidden;
+    const std::int64_t seen = kind.sees_image && kind.sees_text ? 3 * hidden : hidden;
     inner_ = add_layer("inner", seen, hidden);
     out_ = add_layer("out", hidden, 1);
   }
 
   std::vector<ParameterGroup> groups(const ControlOptions& options) const {
-    return {{name_, parameters_, options.learning_rate, options.weight_decay}};
+    return {{kind_.name, parameters_, options.learning_rate, options.weight_decay}};
   }
-  const std::string& name() const noexcept { return name_; }
 
   // image [P, C], text [P, H] -> [P].
   at::Tensor logits(const at::Tensor& image, const at::Tensor& text) const {
     at::Tensor of_image, of_text;
-    if (sees_image_) of_image = at::linear(image, image_.weight, image_.bias);
-    if (sees_text_) of_text = at::linear(text, text_.weight, text_.bias);
-    if (is_two_towers_)
+    if (kind_.sees_image) of_image = at::linear(image, image_.weight, image_.bias);
+    if (kind_.sees_text) of_text = at::linear(text, text_.weight, text_.bias);
+    if (kind_.is_two_towers)
       return (nn::l2_normalize(of_image) * nn::l2_normalize(of_text)).sum(1) * scale_.exp();
-    const at::Tensor seen = !sees_text_    ? of_image
-                            : !sees_image_ ? of_text
-                                           : at::cat({of_image, of_text, of_image * of_text}, 1);
+    const at::Tensor seen = !kind_.sees_text ? of_image
+                            : !kind_.sees_image
+                                ? of_text
+                                : at::cat({of_image, of_text, of_image * of_text}, 1);
     const at::Tensor hidden = at::gelu(at::linear(at::gelu(seen), inner_.weight, inner_.bias));
     return at::linear(hidden, out_.weight, out_.bias).squeeze(1);
   }
@@ -111,8 +118,7 @@ class Control {
             add(name + ".bias", at::zeros({out}))};
   }
 
-  std::string name_;
-  bool sees_image_, sees_text_, is_two_towers_;
+  ControlKind kind_;
   Random random_;
   std::vector<NamedParameter> parameters_;
   Layer image_, text_, inner_, out_;
@@ -126,8 +132,7 @@ void train(const Control& control, const Pooled& data, const ControlOptions& opt
   const std::int64_t steps = options.epochs * sampler.batches_per_epoch();
   for (std::int64_t step = 0; step < steps; ++step) {
     const std::vector<std::size_t> drawn = sampler.batch(step);
-    const at::Tensor rows =
-        at::tensor(std::vector<std::int64_t>(drawn.begin(), drawn.end()), at::kLong);
+    const at::Tensor rows = index_of({drawn.begin(), drawn.end()});
     const auto text = [&](const at::Tensor& of) {
       return data.texts.index_select(0, of.index_select(0, rows));
     };
@@ -167,13 +172,10 @@ std::vector<BundleEvaluation::Control> contrast_controls(const BundleEvaluation&
   standardise(data.texts, measured.texts);
   const std::int64_t channels = data.images.size(1), text_size = data.texts.size(1);
   std::vector<BundleEvaluation::Control> controls;
-  for (const Control& control :
-       {Control("image alone", true, false, false, channels, text_size, options),
-        Control("text alone", false, true, false, channels, text_size, options),
-        Control("two towers", true, true, true, channels, text_size, options),
-        Control("pooled MLP", true, true, false, channels, text_size, options)}) {
+  for (std::size_t i = 0; i < kControls.size(); ++i) {
+    const Control control(kControls[i], Random(options.seed, i), channels, text_size, options);
     train(control, data, options);
-    controls.push_back({control.name(), outcomes(control, measured)});
+    controls.push_back({kControls[i].name, outcomes(control, measured)});
   }
   return controls;
 }
