@@ -41,7 +41,7 @@ std::string table(const training::EditedCaptions& edited) {
                   row.text_only_found, row.kept, row.text_only_kept);
     text += line;
   }
-  return text + "\nFiltered by " + std::to_string(edited.rounds) + " models.\n";
+  return text;
 }
 
 int run(const ContrastsCommand& command) {

@@ -34,7 +34,8 @@ RecordSet many_captions(std::size_t count) {
     const std::string action = actions[random.below(3)], place = places[random.below(4)];
     const char* who = random.below(2) == 0 ? "man" : "woman";
     all.push_back({"A " + colour + " " + animal + " is " + action + " on the " + place + " .",
-                   "Two men watch an " + animal + " chasing a " + who});
+                   "Two men watch an " + animal + " chasing a " + who,
+                   std::string("A ") + who + " lifts a child"});
   }
   return captions(all);
 }
@@ -90,14 +91,15 @@ TEST(CaptionEdits, SwapNounsOnlyWhereThatSaysSomethingElse) {
     const RecordSet records = captions({{caption}});
     return CaptionEditor(records).edits({caption}, Random(1));
   };
-  const auto swapped = edits("A dog chases a ball.");
+  const auto swapped = edits("A dog chases a bird.");
   ASSERT_EQ(swapped.size(), 1U);
   EXPECT_EQ(swapped[0].kind, "swapped nouns");
-  EXPECT_EQ(swapped[0].true_text, "a dog chases a ball");
-  EXPECT_EQ(swapped[0].false_text, "a ball chases a dog");
+  EXPECT_EQ(swapped[0].true_text, "a dog chases a bird");
+  EXPECT_EQ(swapped[0].false_text, "a bird chases a dog");
   EXPECT_TRUE(edits("A dog and a cat").empty());
-  EXPECT_TRUE(edits("A boy with a ball").empty());
-  EXPECT_TRUE(edits("Men chase a ball").empty());  // would be "ball chase a men"
+  EXPECT_TRUE(edits("A boy with a girl").empty());
+  EXPECT_TRUE(edits("A dog chases a ball").empty());  // would give itself away
+  EXPECT_TRUE(edits("Men chase a woman").empty());    // would be "woman chase a men"
 }
 
 // Pairs whose words give them away: what is false often is purple.
@@ -138,7 +140,7 @@ TEST(TextOnly, EditedCaptionsAreFilteredUntilTheControlKnowsLittle) {
   EXPECT_EQ(all.kind, "all");
   EXPECT_LT(all.kept, all.found);
   EXPECT_LT(all.text_only_kept, all.text_only_found);
-  EXPECT_TRUE(all.text_only_kept < 55 || edited.rounds == kMostFilterRounds);
+  EXPECT_LT(all.text_only_kept, 60);
   std::size_t kept = 0;
   for (const Record& record : edited.sets[1].records()) kept += record.contrasts.size();
   EXPECT_EQ(kept, all.kept);

@@ -52,17 +52,19 @@ const std::vector<Exchangeable>& exchangeable() {
   return sets;
 }
 
-// Nouns that may change places, singular and plural apart, so that verbs still agree.
+// Nouns that may change places: of one kind, since a dog that holds a man by the leash gives itself
+// away, and of one number, so that verbs still agree.
 const std::vector<std::set<std::string>>& swappable() {
   static const std::vector<std::set<std::string>> sets = {
-      {"man",   "woman",  "boy",     "girl",    "child",      "dog",        "cat",
-       "horse", "bird",   "baby",    "person",  "kid",        "lady",       "guy",
-       "ball",  "bike",   "bicycle", "car",     "frisbee",    "stick",      "toy",
-       "rope",  "boat",   "truck",   "camera",  "skateboard", "motorcycle", "bench",
-       "tree",  "table",  "chair",   "fence",   "rock",       "slide",      "swing",
-       "cow",   "player", "rider",   "cyclist", "skier",      "surfer",     "climber"},
-      {"men", "women", "boys", "girls", "children", "dogs", "cats", "horses", "birds", "people",
-       "kids", "bikes", "cars", "players", "toys", "rocks", "trees"}};
+      {"man", "woman", "boy", "girl", "child", "baby", "person", "kid", "lady", "guy", "toddler",
+       "player", "rider", "cyclist", "skier", "surfer", "climber"},
+      {"men", "women", "boys", "girls", "children", "people", "kids", "adults", "players"},
+      {"dog", "puppy", "cat", "horse", "bird", "cow"},
+      {"dogs", "puppies", "cats", "horses", "birds", "cows"},
+      {"ball", "bike",  "bicycle", "car",    "frisbee",    "stick",      "toy",
+       "rope", "boat",  "truck",   "camera", "skateboard", "motorcycle", "bench",
+       "tree", "table", "chair",   "fence",  "rock",       "slide",      "swing"},
+      {"bikes", "cars", "toys", "rocks", "trees"}};
   return sets;
 }
 

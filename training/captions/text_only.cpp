@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -19,9 +20,12 @@ namespace {
 constexpr std::size_t kBuckets = std::size_t{1} << 20;
 constexpr int kPasses = 6;
 constexpr float kRate = 0.3F;
-constexpr double kSurestShare = 0.06;   // left out in each round but the first
-constexpr double kControlShare = 0.25;  // of the images of train
-constexpr float kDecay = 1e-5F;         // L2, of the features that a pair has
+constexpr std::uint64_t kDraws = 3;  // of false captions for each true one, to filter by
+constexpr double kShiftStep = 0.25, kMostShift = 8;
+constexpr std::size_t kFewest = 100;  // of a kind: of fewer an accuracy says little
+// Of the images of train: what the control learns from, and what says when to stop.
+constexpr double kControlShare = 0.25, kStopShare = 0.25;
+constexpr float kDecay = 1e-5F;  // L2, of the features that a pair has
 
 using Features = std::map<std::size_t, float>;  // bucket: how often
 
@@ -96,11 +100,11 @@ double TextOnlyClassifier::accuracy(std::span<const Contrast> pairs) const {
 }
 
 std::vector<std::size_t> balanced_by(const TextOnlyClassifier& model,
-                                     std::span<const Contrast> pairs, double surest) {
+                                     std::span<const Contrast> pairs, double shift) {
   std::map<std::string, std::vector<std::pair<double, std::size_t>>> by_kind;  // sureness, index
   std::vector<double> margins;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
-    margins.push_back(model.margin(pairs[i]));
+    margins.push_back(model.margin(pairs[i]) + shift);
     by_kind[pairs[i].kind].emplace_back(std::abs(margins[i]), i);
   }
   std::vector<std::size_t> kept;
@@ -122,14 +126,6 @@ std::vector<std::size_t> balanced_by(const TextOnlyClassifier& model,
       }
     }
   }
-  std::vector<std::size_t> right;
-  for (const std::size_t i : kept)
-    if (margins[i] > 0) right.push_back(i);
-  const auto sureness_of = [&margins](std::size_t i) { return -margins[i]; };
-  std::ranges::sort(right, {}, sureness_of);
-  right.resize(static_cast<std::size_t>(surest * static_cast<double>(right.size())));
-  const std::set<std::size_t> left_out(right.begin(), right.end());
-  std::erase_if(kept, [&left_out](std::size_t i) { return left_out.contains(i); });
   std::ranges::sort(kept);
   return kept;
 }
@@ -141,12 +137,13 @@ struct Pairs {
   std::vector<Contrast> contrasts;
   std::vector<std::size_t> record;
 
+  void add(const Pairs& from, std::size_t i) {
+    contrasts.push_back(from.contrasts[i]);
+    record.push_back(from.record[i]);
+  }
   void keep(const std::vector<std::size_t>& indices) {
     Pairs kept;
-    for (const std::size_t i : indices) {
-      kept.contrasts.push_back(contrasts[i]);
-      kept.record.push_back(record[i]);
-    }
+    for (const std::size_t i : indices) kept.add(*this, i);
     *this = std::move(kept);
   }
 };
@@ -200,37 +197,52 @@ std::vector<EditedCaptions::Row> rows_of(const Pairs& found, const Pairs& kept,
 
 EditedCaptions edit_captions(const RecordSet& train, const RecordSet& measured, std::uint64_t seed,
                              double most_text_only) {
-  const CaptionEditor editor(train);
-  const auto is_control = [seed](std::size_t i) {
-    return Random(seed ^ 0x636f6e74726f6cu, i).uniform() < kControlShare;
+  enum Use { kFilter, kStop, kControl };
+  const auto use_of = [seed](std::size_t image) {
+    const double drawn = Random(seed ^ 0x636f6e74726f6cu, image).uniform();
+    return drawn < kControlShare ? kControl : drawn < kControlShare + kStopShare ? kStop : kFilter;
   };
-  Pairs filtering = edits_of(train, editor, seed, [&](std::size_t i) { return !is_control(i); });
-  Pairs control = edits_of(train, editor, seed, is_control);
-  Pairs kept = edits_of(measured, editor, seed + 1, [](std::size_t) { return true; });
-  if (filtering.contrasts.empty() || control.contrasts.empty() || kept.contrasts.empty())
-    throw Error(ErrorCode::kInvalidArgument,
-                "no caption has a word that can be exchanged: colours, numbers, animals, gender, "
-                "places and actions are known, in English");
-  const Pairs found = kept;
-  const TextOnlyClassifier judge(control.contrasts, seed);
+  const CaptionEditor editor(train);
+  const auto edits_for = [&](Use use, std::uint64_t draw = 0) {
+    return edits_of(train, editor, seed + draw, [&](std::size_t i) { return use_of(i) == use; });
+  };
+  Pairs filtering = edits_for(kFilter), stopping = edits_for(kStop), control = edits_for(kControl);
+  const Pairs found = edits_of(measured, editor, seed + kDraws, [](std::size_t) { return true; });
+  for (const Pairs* pairs :
+       std::initializer_list<const Pairs*>{&filtering, &stopping, &control, &found})
+    if (pairs->contrasts.empty())
+      throw Error(ErrorCode::kInvalidArgument,
+                  "no caption has a word that can be exchanged: colours, numbers, animals, gender, "
+                  "places and actions are known, in English");
+  const TextOnlyClassifier judge(control.contrasts, seed), stop(stopping.contrasts, seed + 1);
+  std::vector<Contrast> learned_from;
+  for (std::uint64_t draw = 0; draw < kDraws; ++draw)
+    for (Contrast& pair : edits_for(kFilter, draw).contrasts)
+      learned_from.push_back(std::move(pair));
+  const TextOnlyClassifier filter(learned_from, seed + 2);
+  std::map<std::string, Pairs> of_kind;
+  for (std::size_t i = 0; i < found.contrasts.size(); ++i)
+    of_kind[found.contrasts[i].kind].add(found, i);
+  for (auto& [kind, pairs] : of_kind) {
+    const Pairs all = pairs;
+    for (double shift = 0; shift <= kMostShift; shift += kShiftStep) {
+      Pairs kept = all;
+      kept.keep(balanced_by(filter, all.contrasts, shift));
+      if (shift > 0 && kept.contrasts.size() < kFewest) break;
+      pairs = std::move(kept);
+      if (stop.accuracy(pairs.contrasts) < most_text_only) break;
+    }
+  }
+  Pairs kept;
+  for (const auto& [kind, pairs] : of_kind)
+    for (std::size_t i = 0; i < pairs.contrasts.size(); ++i) kept.add(pairs, i);
   EditedCaptions result;
-  do {
-    // The first filter learns from all that may filter; the next, whose errors are others, from
-    // random halves. A model knows a bias less well than it is: balanced by what it knows, the rest
-    // remains, and so these leave out some of what they are surest of.
-    Random random(seed + 1, result.rounds);
-    std::vector<Contrast> learned_from;
-    for (const Contrast& pair : filtering.contrasts)
-      if (result.rounds == 0 || random.below(2) == 0) learned_from.push_back(pair);
-    kept.keep(balanced_by(TextOnlyClassifier(learned_from, seed + 1 + result.rounds),
-                          kept.contrasts, result.rounds == 0 ? 0 : kSurestShare));
-    ++result.rounds;
-  } while (judge.accuracy(kept.contrasts) >= most_text_only && result.rounds < kMostFilterRounds);
   result.rows = rows_of(found, kept, judge);
-  const TextOnlyClassifier other(filtering.contrasts, seed + 1);
   filtering.keep(balanced_by(judge, filtering.contrasts));
-  control.keep(balanced_by(other, control.contrasts));
-  result.sets = {with_contrasts(train, {&filtering, &control}), with_contrasts(measured, {&kept})};
+  stopping.keep(balanced_by(filter, stopping.contrasts));
+  control.keep(balanced_by(filter, control.contrasts));
+  result.sets = {with_contrasts(train, {&filtering, &stopping, &control}),
+                 with_contrasts(measured, {&kept})};
   return result;
 }
 
