@@ -1,5 +1,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linalg_eigh.h>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "nn/weights.h"
 #include "training/contrast_training.h"
@@ -23,6 +25,8 @@ constexpr std::int64_t kMostImages = 400, kMostTexts = 4000;  // that statistics
 constexpr double kLeastDeviation = 1e-3;
 constexpr double kTokenDeviation = 0.7;  // of a channel of projected tokens
 constexpr double kAttentionGain = 1.2;   // of queries and keys
+constexpr std::int64_t kWaves = 3;       // of position, along each side of the map
+constexpr double kWaveSize = 2;          // beside a token's, which is kTokenDeviation * sqrt(d)
 
 // The norm's affine part and the linear layer, so that projected tokens have the leading principal
 // components of the standardised channels, each with the same deviation.
@@ -53,6 +57,8 @@ void standardise(const nn::StateDict& weights, const std::string& projection,
   at::Tensor(weights.at(projection + ".dense.bias")).zero_();
 }
 
+constexpr std::uint64_t kPositionStream = 1 << 20;  // apart from those of the layers
+
 // An orthogonal matrix [size, size] of the seed.
 at::Tensor rotation(std::int64_t size, Random random) {
   std::vector<double> values(static_cast<std::size_t>(size * size));
@@ -80,6 +86,25 @@ void standardise_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages
   for (std::int64_t i = 0; i < texts.size(0); ++i)
     tokens.push_back(texts[i].slice(0, 0, lengths[i].item<std::int64_t>()).to(at::kFloat));
   standardise(weights, "text_projection", at::cat(tokens), eps);
+}
+
+void place_positions(fusion::FusionTransformerImpl& fusion, std::uint64_t seed) {
+  const c10::NoGradGuard no_grad;
+  const fusion::FusionConfig& config = fusion.config();
+  const auto waves = [](std::int64_t size) {  // [size, kWaves], a column's mean square being 1
+    const at::Tensor place = (at::arange(size, at::kFloat) + 0.5) / static_cast<double>(size);
+    const at::Tensor number = at::arange(1, kWaves + 1, at::kFloat);
+    return at::cos(place.unsqueeze(1) * number * std::numbers::pi) * std::numbers::sqrt2;
+  };
+  const std::int64_t height = config.grid_height, width = config.grid_width;
+  const at::Tensor down = waves(height).unsqueeze(1).expand({height, width, kWaves});
+  const at::Tensor across = waves(width).unsqueeze(0).expand({height, width, kWaves});
+  const std::int64_t directions = std::min(2 * kWaves, config.hidden_size);
+  const at::Tensor position =
+      at::cat({down, across}, -1).flatten(0, 1).narrow(1, 0, directions);  // [h * w, directions]
+  const at::Tensor turn = rotation(config.hidden_size, Random(seed, kPositionStream));
+  at::Tensor weight = nn::state_dict_of(fusion).at("vision_position");
+  weight.copy_(at::matmul(position, turn.narrow(0, 0, directions)) * kWaveSize);
 }
 
 void align_attention(fusion::FusionTransformerImpl& fusion, std::uint64_t seed) {

@@ -164,6 +164,7 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   const UpperStages vision = upper_stages(config, encoders);
   if (config.align_epochs > 0) {
     standardise_tokens(*fusion, vision, train);
+    place_positions(*fusion, seed);
     align_attention(*fusion, seed);
   }
 

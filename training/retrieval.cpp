@@ -5,14 +5,18 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 #include <utility>
 
+#include "calibration.h"
+#include "nn/pooling.h"
 #include "row_index.h"
 
 namespace bifocal::training {
@@ -21,6 +25,7 @@ namespace {
 constexpr double kLargestScale = 100;  // of the contrastive loss, as in CLIP
 constexpr std::int64_t kEvaluatedTogether = 64;
 constexpr std::int64_t kLengthGroups = 4;
+constexpr std::int64_t kMostFitted = 1000;  // images that the fused query is fitted to
 
 bool starts_with_any(const std::string& name, std::initializer_list<std::string_view> prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
@@ -88,30 +93,6 @@ std::vector<std::int64_t> first_captions(const PairFeatures& pairs) {
   for (std::size_t i = 0; i < pairs.size(); ++i)
     firsts.push_back(static_cast<std::int64_t>(pairs.first[i]));
   return firsts;
-}
-
-// P(true) = sigmoid(scale * x + bias).
-struct Logistic {
-  double scale = 0, bias = 0;
-};
-
-// By Newton's method. yes, no [n]: x of the true ones and of as many false ones.
-Logistic fit_logistic(const at::Tensor& yes, const at::Tensor& no) {
-  const at::Tensor x = at::cat({yes, no}).to(at::kDouble);
-  const at::Tensor y = at::cat({at::ones_like(yes), at::zeros_like(no)}).to(at::kDouble);
-  Logistic fit;
-  for (int step = 0; step < 25; ++step) {
-    const at::Tensor p = (x * fit.scale + fit.bias).sigmoid();
-    const at::Tensor error = p - y, curve = p * (1 - p);
-    const double g0 = error.mean().item<double>(), g1 = (error * x).mean().item<double>();
-    const double h00 = curve.mean().item<double>() + 1e-9;
-    const double h01 = (curve * x).mean().item<double>();
-    const double h11 = (curve * x * x).mean().item<double>() + 1e-9;
-    const double determinant = h00 * h11 - h01 * h01;
-    fit.bias -= (h11 * g0 - h01 * g1) / determinant;
-    fit.scale -= (h00 * g1 - h01 * g0) / determinant;
-  }
-  return fit;
 }
 
 void clamp_scale(fusion::FusionTransformerImpl& fusion) {
@@ -211,6 +192,47 @@ void FusionRetrieval::calibrate_match() {
   for (const char* name : {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias"})
     at::Tensor(weights.at(name)).mul_(fit.scale);
   at::Tensor(weights.at("match_head.fc2.bias")).add_(fit.bias);
+}
+
+void FusionRetrieval::calibrate_fused() {
+  const c10::NoGradGuard no_grad;
+  set_training(false);
+  const auto images = std::min(static_cast<std::int64_t>(validation_.size()), kMostFitted);
+  const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
+  std::vector<at::Tensor> own_image, own_text, token, texts;
+  std::vector<std::int64_t> owner;
+  for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
+    const std::vector<std::int64_t> rows =
+        range(begin, std::min(begin + kEvaluatedTogether, images));
+    std::vector<std::int64_t> firsts, others;
+    for (const std::int64_t row : rows) {
+      const auto i = static_cast<std::size_t>(row);
+      firsts.push_back(static_cast<std::int64_t>(validation_.first[i]));
+      for (std::size_t c = validation_.first[i] + 1; c < validation_.first[i + 1]; ++c) {
+        others.push_back(static_cast<std::int64_t>(c));
+        owner.push_back(row);
+      }
+    }
+    const ImageStates pictures = plain_images(validation_, rows);
+    const CaptionStates asked = captions(validation_, firsts);
+    const fusion::FusionOutput both = model_.fusion->forward(fusion_input(&pictures, &asked));
+    own_image.push_back(both.vision);
+    own_text.push_back(both.text);
+    token.push_back(nn::l2_normalize(at::linear(both.context, weights.at("embedding_head.weight"),
+                                                weights.at("embedding_head.bias"))));
+    if (others.empty()) continue;
+    const CaptionStates sought = captions(validation_, others);
+    texts.push_back(model_.fusion->forward(fusion_input(nullptr, &sought)).embedding);
+  }
+  if (texts.empty()) return;  // no image has a second caption to find
+  at::Tensor mix = weights.at("pooled_mix"), gain = weights.at("residual_gain")[2];
+  const FusedMix start{mix[0].item<double>() / std::numbers::sqrt2,
+                       mix[1].item<double>() / std::numbers::sqrt2, gain.item<double>()};
+  const FusedMix fit = fit_fused_mix({at::cat(own_image), at::cat(own_text), at::cat(token)},
+                                     at::cat(texts), index_of(owner), start);
+  mix[0].fill_(fit.image * std::numbers::sqrt2);
+  mix[1].fill_(fit.text * std::numbers::sqrt2);
+  gain.fill_(fit.token);
 }
 
 std::vector<ParameterGroup> FusionRetrieval::parameter_groups() {

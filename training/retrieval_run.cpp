@@ -171,10 +171,9 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
   report.metrics = result.metrics;
   if (report.interrupted || !options.group->is_first()) return report;
-  if (config.match_weight > 0) {
-    retrieval.calibrate_match();
-    report.metrics = retrieval.evaluate();
-  }
+  if (config.match_weight > 0) retrieval.calibrate_match();
+  if (config.fused_weight > 0) retrieval.calibrate_fused();
+  if (config.match_weight > 0 || config.fused_weight > 0) report.metrics = retrieval.evaluate();
 
   const fs::path made = run / "result";
   fs::create_directories(made);

@@ -94,6 +94,10 @@ class ContrastTraining : public Trainable {
 // projections; the projections at the leading principal components, whitened.
 void standardise_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& vision,
                         const ContrastFeatures& features);
+// The cells' positions as cosine waves along either side of the map, large enough beside the tokens
+// for where a cell lies to be read from the first step on (one drawn at a deviation of 0.02 is
+// not). Standardised tokens are what they are sized for.
+void place_positions(fusion::FusionTransformerImpl& fusion, std::uint64_t seed);
 // Queries, keys and values near the identity: a token attends to what its projection is like, and
 // gets that.
 void align_attention(fusion::FusionTransformerImpl& fusion, std::uint64_t seed);

@@ -87,6 +87,10 @@ class FusionRetrieval : public Trainable {
   // Its logits, scaled and shifted to fit validation pairs of which every second is true: it was
   // trained on false pairs that are harder than any, and so doubts the true ones.
   void calibrate_match();
+  // The mixing weights and the gain of a query of image and caption, fitted to finding the other
+  // captions in the validation set: of the training set's images the towers know too much, so that
+  // training weighs the image more than it deserves elsewhere.
+  void calibrate_fused();
 
   std::vector<ParameterGroup> parameter_groups() override;
   void set_training(bool training) override;
