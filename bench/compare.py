@@ -20,6 +20,7 @@ build/release --target bench_encoder`.
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -62,6 +63,14 @@ ROWS = [
     Row("item", "photograph and caption to fused vector, from JPEG", "item", str(ROOT / "build/bundles/default"),
         "examples/photos/flower.jpg"),
 ]
+
+
+def folder_of(row, models):
+    """Where its model is made, once: anew for another bundle."""
+    if row.kind != "item":
+        return models / row.key
+    manifest = (pathlib.Path(row.model) / "bifocal.json").read_bytes()
+    return models / f"{row.key}-{hashlib.sha256(manifest).hexdigest()[:12]}"
 
 
 def cpu():
@@ -209,16 +218,16 @@ def main():
     precisions = ["fp32"] + (["bf16"] if flags & {"amx_bf16", "avx512_bf16"} else [])
     wanted = [row for row in ROWS if not arguments.rows or row.key.startswith(tuple(arguments.rows))]
     for row in wanted:
-        if not (arguments.models / row.key / "input.safetensors").exists():
+        if not (folder_of(row, arguments.models) / "input.safetensors").exists():
             subprocess.run([python, ROOT / "bench/compare_peers.py", "build", row.kind, row.model, row.size,
-                            arguments.models / row.key], check=True, stdout=sys.stderr)
+                            folder_of(row, arguments.models)], check=True, stdout=sys.stderr)
     print(f"{name}, one core, {time.strftime('%Y-%m-%d')}; {', '.join(PEERS[:2])}; p10, p50 in ms"
           f"{' of CPU time' if arguments.cpu_time else ''}\n")
     print(f"| | ours | {OURS} | {TORCH} | {ORT} | {OPENVINO} | ratio |\n| --- | --- | --- | --- | --- | --- | --- |")
     results = []
     for row in wanted:
         for precision in precisions:
-            result = measure(row, precision, arguments.models / row.key, python, arguments)
+            result = measure(row, precision, folder_of(row, arguments.models), python, arguments)
             if result:
                 results.append(result)
                 print_row(result)
