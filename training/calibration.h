@@ -26,7 +26,7 @@ struct FusedMix {
 // Those weights, from `start`, by which a query finds the texts of its own item among all: the
 // cross-entropy of softmax(scale * cosine), summed over the texts that are its own. The scale is
 // fitted along, for it says how much those count that are not nearest.
-// texts [M, e] of norm 1, owner [M] int64: of which query each is.
+// texts [M, e] of norm 1, owner [M] int64: of which query each is. Every query has a text.
 FusedMix fit_fused_mix(const FusedParts& queries, const at::Tensor& texts, const at::Tensor& owner,
                        const FusedMix& start);
 

@@ -25,7 +25,7 @@ namespace {
 constexpr double kLargestScale = 100;  // of the contrastive loss, as in CLIP
 constexpr std::int64_t kEvaluatedTogether = 64;
 constexpr std::int64_t kLengthGroups = 4;
-constexpr std::int64_t kMostFitted = 1000;  // images that the fused query is fitted to
+constexpr std::size_t kMostFitted = 1000;  // images that the fused query is fitted to
 
 bool starts_with_any(const std::string& name, std::initializer_list<std::string_view> prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
@@ -197,20 +197,24 @@ void FusionRetrieval::calibrate_match() {
 void FusionRetrieval::calibrate_fused() {
   const c10::NoGradGuard no_grad;
   set_training(false);
-  const auto images = std::min(static_cast<std::int64_t>(validation_.size()), kMostFitted);
+  std::vector<std::int64_t> images;  // with a second caption to find
+  for (std::size_t i = 0; i < validation_.size() && images.size() < kMostFitted; ++i)
+    if (validation_.first[i + 1] - validation_.first[i] > 1)
+      images.push_back(static_cast<std::int64_t>(i));
+  if (images.empty()) return;
   const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
   std::vector<at::Tensor> own_image, own_text, token, texts;
   std::vector<std::int64_t> owner;
-  for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
-    const std::vector<std::int64_t> rows =
-        range(begin, std::min(begin + kEvaluatedTogether, images));
-    std::vector<std::int64_t> firsts, others;
-    for (const std::int64_t row : rows) {
-      const auto i = static_cast<std::size_t>(row);
+  for (std::size_t begin = 0; begin < images.size(); begin += kEvaluatedTogether) {
+    const std::size_t end = std::min(begin + kEvaluatedTogether, images.size());
+    std::vector<std::int64_t> rows, firsts, others;
+    for (std::size_t query = begin; query < end; ++query) {
+      const auto i = static_cast<std::size_t>(images[query]);
+      rows.push_back(images[query]);
       firsts.push_back(static_cast<std::int64_t>(validation_.first[i]));
       for (std::size_t c = validation_.first[i] + 1; c < validation_.first[i + 1]; ++c) {
         others.push_back(static_cast<std::int64_t>(c));
-        owner.push_back(row);
+        owner.push_back(static_cast<std::int64_t>(query));
       }
     }
     const ImageStates pictures = plain_images(validation_, rows);
@@ -220,11 +224,9 @@ void FusionRetrieval::calibrate_fused() {
     own_text.push_back(both.text);
     token.push_back(nn::l2_normalize(at::linear(both.context, weights.at("embedding_head.weight"),
                                                 weights.at("embedding_head.bias"))));
-    if (others.empty()) continue;
     const CaptionStates sought = captions(validation_, others);
     texts.push_back(model_.fusion->forward(fusion_input(nullptr, &sought)).embedding);
   }
-  if (texts.empty()) return;  // no image has a second caption to find
   at::Tensor mix = weights.at("pooled_mix"), gain = weights.at("residual_gain")[2];
   const FusedMix start{mix[0].item<double>() / std::numbers::sqrt2,
                        mix[1].item<double>() / std::numbers::sqrt2, gain.item<double>()};

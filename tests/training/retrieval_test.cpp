@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 #include "bifocal/error.h"
@@ -108,6 +109,23 @@ TEST_F(RetrievalRun, WritesABundleWithCardConfigAndLog) {
   };
   EXPECT_TRUE(same("layers.0.mlp.fc1.weight"));
   EXPECT_FALSE(same("layers.1.mlp.fc1.weight"));
+}
+
+TEST_F(RetrievalRun, AnImageWithASingleCaptionAsksForNoOther) {
+  std::istringstream lines(core::read_text_file(dev_table));
+  std::string table;
+  bool is_first = true;
+  for (std::string line; std::getline(lines, line); is_first = false) {
+    nlohmann::json record = nlohmann::json::parse(line);
+    if (is_first) record["captions"].erase(1);
+    table += record.dump() + "\n";
+  }
+  core::write_file_atomically(dev_table, table);
+  run_training(config("bundle"), {});
+  const nn::StateDict weights =
+      nn::read_state_dict(core::Safetensors::open(directory / "bundle/fusion/model.safetensors"));
+  for (const char* name : {"pooled_mix", "residual_gain"})
+    EXPECT_TRUE(weights.at(name).isfinite().all().item<bool>()) << name << weights.at(name);
 }
 
 TEST_F(RetrievalRun, TrainsTheVisionStagesThatItIsToldTo) {
