@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <numeric>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -215,10 +214,11 @@ EditedCaptions edit_captions(const RecordSet& train, const RecordSet& measured, 
                   "no caption has a word that can be exchanged: colours, numbers, animals, gender, "
                   "places and actions are known, in English");
   const TextOnlyClassifier judge(control.contrasts, seed), stop(stopping.contrasts, seed + 1);
-  std::vector<Contrast> learned_from;
-  for (std::uint64_t draw = 0; draw < kDraws; ++draw)
-    for (Contrast& pair : edits_for(kFilter, draw).contrasts)
-      learned_from.push_back(std::move(pair));
+  std::vector<Contrast> learned_from = filtering.contrasts;
+  for (std::uint64_t draw = 1; draw < kDraws; ++draw) {
+    const Pairs more = edits_for(kFilter, draw);
+    learned_from.insert(learned_from.end(), more.contrasts.begin(), more.contrasts.end());
+  }
   const TextOnlyClassifier filter(learned_from, seed + 2);
   std::map<std::string, Pairs> of_kind;
   for (std::size_t i = 0; i < found.contrasts.size(); ++i)
