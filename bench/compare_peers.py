@@ -177,8 +177,8 @@ def serve(engine, precision, folder):
     from safetensors.numpy import load_file, save_file
 
     load = {"onnxruntime": onnxruntime, "openvino": openvino}[engine]
-    whole = (folder / "model.onnx").exists()
-    run = load(str(folder / "model.onnx"), precision) if whole else pipeline(load, precision, folder)
+    single = folder / "model.onnx"
+    run = load(str(single), precision) if single.exists() else pipeline(load, precision, folder)
     inputs = load_file(folder / "input.safetensors")
     for line in sys.stdin:
         what, argument = line.split()
