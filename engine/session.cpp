@@ -10,6 +10,7 @@
 #include "bifocal/error.h"
 #include "engine/model_info.h"
 #include "models/bundle.h"
+#include "nn/kernel_choice.h"
 #include "nn/precision.h"
 #include "text/tokenizer.h"
 
@@ -126,6 +127,7 @@ Session Session::open(const std::filesystem::path& path, const LoadOptions& opti
                       std::shared_ptr<Engine> engine) {
   const models::Bundle bundle = models::Bundle::open(path);
   if (options.verify_checksums) bundle.verify_checksums();
+  if (options.tune) nn::forget_choices();
   auto model = models::FusionModel::load(bundle, compiled_precision(options.precision));
   ModelInfo info = describe(bundle, *model);
   return Session(std::move(model), std::move(info),

@@ -93,6 +93,8 @@ FusionConfig FusionConfig::from_config(const core::JsonConfig& config) {
   if (fusion.match_cosine && !fusion.skip) {
     throw config.wrong("match_cosine", "needs the towers' own vectors: \"skip\": true");
   }
+  fusion.match_late_interaction =
+      config.boolean_or("match_late_interaction", usual.match_late_interaction);
   fusion.label_sets = label_sets_of(config);
   return fusion;
 }
@@ -111,6 +113,7 @@ nlohmann::json FusionConfig::to_json() const {
       {"norm", norm == nn::NormPlacement::kPre ? "pre" : "post"},
       {"skip", skip},
       {"match_cosine", match_cosine},
+      {"match_late_interaction", match_late_interaction},
       {"layer_norm_eps", layer_norm_eps},
       {"dropout", dropout},
       {"pooled_dropout", pooled_dropout},
@@ -169,6 +172,7 @@ FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int
                     linear(d, e) + linear(config.match_features(), d) + linear(d, 1) + 1;
   if (config.norm == nn::NormPlacement::kPre) cost.parameters += 2 * d;
   if (config.match_cosine) cost.parameters += 1;
+  if (config.match_late_interaction) cost.parameters += 2;
   if (config.skip) cost.parameters += projection(c, e) + projection(h, e) + 2 + 3;
   for (const LabelSet& set : config.label_sets) {
     const auto labels = static_cast<std::int64_t>(set.labels.size());

@@ -1,6 +1,7 @@
 #include "fusion_plan.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <cstring>
@@ -45,7 +46,8 @@ FusionPlan::FusionPlan(const FusionConfig& config, const FusionWeights& weights,
               }),
       layers_(weights.layers, kernels) {}
 
-at::Tensor FusionPlan::context(const FusionInput& input, const at::Tensor& position) const {
+at::Tensor FusionPlan::context(const FusionInput& input, const at::Tensor& position,
+                               const Projected& projected) const {
   const at::Tensor vision =
       input.vision_tokens.defined() ? input.vision_tokens.contiguous() : at::Tensor();
   const at::Tensor text =
@@ -76,16 +78,25 @@ at::Tensor FusionPlan::context(const FusionInput& input, const at::Tensor& posit
     float* to = x + first * stride;
     std::memcpy(to, fusion_token_, static_cast<std::size_t>(hidden_size_) * sizeof(float));
     to += stride;
+    const Added cells{grid.defined() ? grid.const_data_ptr<float>() : nullptr, hidden_size_};
+    const Added type{text_type_, 0};
     if (visual > 0)
       project(vision_, visual, vision.const_data_ptr<float>() + item * visual * vision.size(2),
-              grid.const_data_ptr<float>(), hidden_size_, to, stride);
-    if (tokens == 0) continue;
-    const float* own = text.const_data_ptr<float>() + item * longest * text.size(2);
-    if (valid.defined()) {
-      gather(own, valid.const_data_ptr<bool>() + item * longest, longest, text.size(2), gathered);
-      own = gathered;
+              projected ? Added{} : cells, to, stride);
+    if (tokens > 0) {
+      const float* own = text.const_data_ptr<float>() + item * longest * text.size(2);
+      if (valid.defined()) {
+        gather(own, valid.const_data_ptr<bool>() + item * longest, longest, text.size(2), gathered);
+        own = gathered;
+      }
+      project(text_, tokens, own, projected ? Added{} : type, to + visual * stride, stride);
     }
-    project(text_, tokens, own, text_type_, 0, to + visual * stride, stride);
+    if (!projected) continue;
+    if (tokens > 0)
+      projected(item, at::from_blob(to, {visual, hidden_size_}, {stride, 1}),
+                at::from_blob(to + visual * stride, {tokens, hidden_size_}, {stride, 1}));
+    add(cells, visual, to, stride);
+    add(type, tokens, to + visual * stride, stride);
   }
 
   at::Tensor context = at::empty({items, hidden_size_}, at::kFloat);  // [B, d]
@@ -100,10 +111,15 @@ at::Tensor FusionPlan::context(const FusionInput& input, const at::Tensor& posit
   return context;
 }
 
-// x = dense(norm(tokens)) + added, a row of it for each row or one for all.
+void FusionPlan::add(const Added& added, std::int64_t rows, float* x, std::ptrdiff_t stride) const {
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t i = 0; i < hidden_size_; ++i)
+      x[row * stride + i] += added.rows[row * added.stride + i];
+}
+
+// x = dense(norm(tokens)) + added.
 void FusionPlan::project(const Projection& projection, std::int64_t rows, const float* tokens,
-                         const float* added, std::ptrdiff_t added_stride, float* x,
-                         std::ptrdiff_t stride) const {
+                         const Added& added, float* x, std::ptrdiff_t stride) const {
   const cpu::Kernels& kernels = layers_.kernels();
   const std::size_t element = cpu::element_bytes(kernels.precision);
   const std::int64_t size = projection.norm.size;
@@ -115,8 +131,8 @@ void FusionPlan::project(const Projection& projection, std::int64_t rows, const 
   norm.narrow_stride = normed_stride;
   kernels.layer_norm(norm);
   cpu::Gemm gemm = projection.dense.gemm(rows, normed, normed_stride);
-  gemm.residual = added;
-  gemm.residual_stride = added_stride;
+  gemm.residual = added.rows;
+  gemm.residual_stride = added.stride;
   gemm.c = x;
   gemm.c_stride = stride;
   kernels.gemm(gemm);

@@ -19,6 +19,7 @@ namespace {
 constexpr double kInitialGain = 0.1;
 constexpr double kInitialScale = 1 / 0.07;
 constexpr double kInitialMatchScale = 20;
+constexpr double kInitialAttentionScale = 10;  // of the late interaction
 
 // FNV-1a: each weight has a stream of its own, so that adding a head leaves the others as they are.
 std::uint64_t hash_of(std::string_view name) {
@@ -93,6 +94,11 @@ FusionTransformerImpl::FusionTransformerImpl(const FusionConfig& config) : confi
     if (config.match_cosine)
       match_scale_ = register_parameter("match_scale", at::full({}, kInitialMatchScale));
   }
+  if (config.match_late_interaction) {
+    late_attention_scale_ =
+        register_parameter("late_attention_scale", at::full({}, std::log(kInitialAttentionScale)));
+    late_gain_ = register_parameter("late_gain", at::zeros({}));
+  }
   logit_scale_ = register_parameter("logit_scale", at::full({}, std::log(kInitialScale)));
 }
 
@@ -117,12 +123,21 @@ at::Tensor FusionTransformerImpl::own_text_vector(const at::Tensor& pooled) cons
   return own_vector(pooled_text_->weights(), pooled);
 }
 
-at::Tensor FusionTransformerImpl::projected_image_tokens(const at::Tensor& tokens) const {
-  return vision_projection_->weights().forward(tokens);
+at::Tensor FusionTransformerImpl::late_match(const at::Tensor& image_tokens,
+                                             const at::Tensor& text_tokens,
+                                             const at::Tensor& text_valid) const {
+  const FusionWeights all = weights();
+  return all.late_match(all.late_interaction(all.vision_projection.forward(image_tokens),
+                                             all.text_projection.forward(text_tokens), text_valid));
 }
 
-at::Tensor FusionTransformerImpl::projected_text_tokens(const at::Tensor& tokens) const {
-  return text_projection_->weights().forward(tokens);
+at::Tensor FusionTransformerImpl::late_match_of_all(const at::Tensor& image_tokens,
+                                                    const at::Tensor& text_tokens,
+                                                    const at::Tensor& text_valid) const {
+  const FusionWeights all = weights();
+  return all.late_match(all.late_interaction_of_all(all.vision_projection.forward(image_tokens),
+                                                    all.text_projection.forward(text_tokens),
+                                                    text_valid));
 }
 
 CompiledFusionTransformer FusionTransformerImpl::compile(nn::Precision precision) const {
@@ -149,11 +164,14 @@ FusionWeights FusionTransformerImpl::weights() const {
     weights.residual_gain = residual_gain_;
     weights.match_scale = match_scale_;
   }
+  weights.late_attention_scale = late_attention_scale_;
+  weights.late_gain = late_gain_;
   return weights;
 }
 
 void initialise(FusionTransformerImpl& module, std::uint64_t seed) {
   constexpr double kDeviation = 0.02;
+  const bool added_to = module.config().match_cosine || module.config().match_late_interaction;
   const c10::NoGradGuard no_grad;
   for (auto& parameter : module.named_parameters()) {
     const std::string& name = parameter.key();
@@ -162,7 +180,9 @@ void initialise(FusionTransformerImpl& module, std::uint64_t seed) {
       weight.fill_(std::log(kInitialScale));
     } else if (name == "match_scale") {
       weight.fill_(kInitialMatchScale);
-    } else if (name == "match_head.fc2.weight" && module.config().match_cosine) {
+    } else if (name == "late_attention_scale") {
+      weight.fill_(std::log(kInitialAttentionScale));
+    } else if (name == "late_gain" || (name == "match_head.fc2.weight" && added_to)) {
       weight.zero_();
     } else if (name == "residual_gain") {
       weight.fill_(kInitialGain);

@@ -52,12 +52,22 @@ struct FusionWeights {
   at::Tensor pooled_mix;                         // [2]: image, text
   at::Tensor residual_gain;                      // [3]: image, text, both
   at::Tensor match_scale;                        // []: with match_cosine only
+  // []: with match_late_interaction only. The first is a logarithm.
+  at::Tensor late_attention_scale, late_gain;
 
   FusionOutput forward(const FusionConfig& config, const FusionInput& input) const;
-  // The steps of forward: c of the definition, [B, d], then everything that is made of it.
-  at::Tensor context(const FusionConfig& config, const FusionInput& input) const;
+  // The last step of forward: what is made of c of the definition, [B, d].
   FusionOutput embed(const FusionConfig& config, const FusionInput& input,
                      at::Tensor context) const;
+  // Of projected tokens, before position and type, [B, n, d] and [B, L, d], and of which texts'
+  // tokens are valid [B, L] (undefined: all) -> [B]: each token of the text attends to the image by
+  // likeness (the cosine), and the mean over the text is of the likeness that it finds.
+  at::Tensor late_interaction(const at::Tensor& image, const at::Tensor& text,
+                              const at::Tensor& text_valid) const;
+  // The same of every image with every text: [A, n, d], [B, L, d], [B, L] -> [A, B].
+  at::Tensor late_interaction_of_all(const at::Tensor& image, const at::Tensor& text,
+                                     const at::Tensor& text_valid) const;
+  at::Tensor late_match(const at::Tensor& late_interaction) const;
   at::Tensor match(const FusionConfig& config, const FusionOutput& both) const;
   at::Tensor classify(const FusionConfig& config, const FusionOutput& output,
                       std::size_t label_set) const;
@@ -67,11 +77,22 @@ struct FusionWeights {
   FusionWeights compiled_heads(const FusionConfig& config, nn::Precision precision) const;
 
  private:
-  at::Tensor tokens(const FusionConfig& config, const FusionInput& input) const;
+  struct ProjectedTokens {  // before position and type; undefined where a side is absent
+    at::Tensor image, text;
+  };
+  ProjectedTokens project(const FusionInput& input) const;
+  at::Tensor tokens(const FusionConfig& config, const FusionInput& input,
+                    const ProjectedTokens& projected) const;
+  at::Tensor context(const FusionConfig& config, const FusionInput& input,
+                     const ProjectedTokens& projected) const;
+  // Cosines [..., n] of a text's token with those of an image -> [...]: the one that it finds.
+  at::Tensor found(const at::Tensor& likeness) const;
 };
 
 // Throws Error(kInvalidArgument) where both sides are absent or a shape is not the config's.
 void check_input(const FusionConfig& config, const FusionInput& input);
+// Whether the match logit will ask for the late interaction of the input.
+bool has_late_interaction(const FusionConfig& config, const FusionInput& input);
 // [h * w, d], or [B, n, d] of the cells that are given: the learned positions and the type of
 // visual tokens, for the grid of the input.
 at::Tensor visual_position(const FusionConfig& config, const FusionWeights& weights,

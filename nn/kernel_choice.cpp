@@ -7,14 +7,17 @@
 #include <array>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "bifocal/error.h"
 #include "nn/linear_weights.h"
+#include "timing_file.h"
 
 namespace bifocal::nn {
 namespace {
@@ -22,51 +25,115 @@ namespace {
 constexpr std::int64_t kMiniLmHidden = 384;
 constexpr std::int64_t kMiniLmIntermediate = 1536;
 
+constexpr double kClearly = 1.2;  // what a later candidate must win by
+constexpr int kRounds = 6;
+
 struct Choice {
   const cpu::Kernels* kernels = nullptr;
   double seconds = 0;
 };
 
-// Seconds of one short and one long text's product, each the best of several: others may use the
-// core.
-double seconds_of(const LinearWeights& linear, std::int64_t depth) {
-  double total = 0;
-  for (const std::int64_t rows : {std::int64_t{12}, std::int64_t{48}}) {
-    const at::Tensor x = at::full({rows, depth}, 0.5);
-    double best = 1e9;
-    for (int round = 0; round < 6; ++round) {
-      const auto began = std::chrono::steady_clock::now();
-      linear.forward(x);
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-      best = std::min(best, took.count());
-    }
-    total += best;
-  }
-  return total;
+// In the order of preference; null: LibTorch's operators.
+std::vector<const cpu::Kernels*> candidates(Precision precision) {
+  std::vector<const cpu::Kernels*> all;
+  for (const cpu::Kernels* kernels : cpu::all_kernels(precision))
+    if (kernels->runs_here()) all.push_back(kernels);
+  all.push_back(nullptr);
+  return all;
 }
 
+std::string name_of(const cpu::Kernels* kernels) {
+  return kernels == nullptr ? std::string() : std::string(kernels->name);
+}
+
+// The candidates take turns, since others may use the core; of each, the best round of one short
+// and one long text's product counts.
 Choice measure(Precision precision, std::int64_t depth, std::int64_t columns) {
-  constexpr double kClearly = 1.2;
   const c10::InferenceMode inference;
   const LinearWeights linear(at::full({columns, depth}, 0.01), at::full({columns}, 0.1));
-  Choice best;
-  const auto consider = [&](const cpu::Kernels* kernels) {
-    const double seconds = seconds_of(linear.compiled(precision, kernels), depth);
-    if (best.seconds == 0 || seconds * kClearly < best.seconds) best = {kernels, seconds};
+  const std::array<at::Tensor, 2> texts = {at::full({12, depth}, 0.5), at::full({48, depth}, 0.5)};
+  struct Candidate {
+    const cpu::Kernels* kernels;
+    LinearWeights linear;
+    std::array<double, 2> best{1e9, 1e9};
   };
-  for (const cpu::Kernels* kernels : cpu::all_kernels(precision))
-    if (kernels->runs_here()) consider(kernels);
-  consider(nullptr);
+  std::vector<Candidate> timed;
+  for (const cpu::Kernels* kernels : candidates(precision))
+    timed.push_back({kernels, linear.compiled(precision, kernels)});
+  for (int round = 0; round < kRounds; ++round) {
+    for (Candidate& candidate : timed) {
+      for (std::size_t i = 0; i < texts.size(); ++i) {
+        const auto began = std::chrono::steady_clock::now();
+        candidate.linear.forward(texts[i]);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+        candidate.best[i] = std::min(candidate.best[i], took.count());
+      }
+    }
+  }
+  Choice best;
+  for (const Candidate& candidate : timed) {
+    const double seconds = candidate.best[0] + candidate.best[1];
+    if (best.seconds == 0 || seconds * kClearly < best.seconds) best = {candidate.kernels, seconds};
+  }
   return best;
 }
 
-const Choice& measured(Precision precision, std::int64_t depth, std::int64_t columns) {
-  static std::mutex mutex;
-  static std::map<std::tuple<Precision, std::int64_t, std::int64_t>, Choice> choices;
-  const std::lock_guard lock(mutex);
-  const auto [entry, fresh] = choices.try_emplace({precision, depth, columns});
-  if (fresh) entry->second = measure(precision, depth, columns);
-  return entry->second;
+// The CPU, and all that it can run of what this build has.
+std::string what_is_timed() {
+  std::string timed = "CPU";
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("model name")) continue;
+    timed = line.substr(std::min(line.size(), line.find(':') + 2));
+    break;
+  }
+  timed += ", bifocal " BIFOCAL_BUILD;
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16})
+    for (const cpu::Kernels* kernels : candidates(precision))
+      timed += ", " + std::string(kernels == nullptr ? "torch" : kernels->name);
+  return timed;
+}
+
+// What was timed here or, before, on this CPU. The mutex guards choices and file.
+class Choices {
+ public:
+  Choice of(Precision precision, std::int64_t depth, std::int64_t columns) {
+    const std::lock_guard lock(mutex_);
+    const std::string product = std::string(precision == Precision::kBf16 ? "bf16 " : "fp32 ") +
+                                std::to_string(depth) + " to " + std::to_string(columns);
+    if (const auto known = choices_.find(product); known != choices_.end()) return known->second;
+    TimingFile file(what_is_timed());
+    std::optional<Choice> choice = remembered(file, product, precision);
+    if (!choice) {
+      choice = measure(precision, depth, columns);
+      file.add(product, {name_of(choice->kernels), choice->seconds});
+    }
+    choices_.emplace(product, *choice);
+    return *choice;
+  }
+  void forget() {
+    const std::lock_guard lock(mutex_);
+    choices_.clear();
+    TimingFile(what_is_timed()).remove();
+  }
+
+ private:
+  static std::optional<Choice> remembered(const TimingFile& file, const std::string& product,
+                                          Precision precision) {
+    const std::optional<Timing> timing = file.find(product);
+    if (!timing) return std::nullopt;
+    for (const cpu::Kernels* kernels : candidates(precision))
+      if (name_of(kernels) == timing->kernels) return Choice{kernels, timing->seconds};
+    return std::nullopt;
+  }
+
+  std::mutex mutex_;
+  std::map<std::string, Choice> choices_;
+};
+
+Choices& choices() {
+  static Choices all;
+  return all;
 }
 
 // BIFOCAL_KERNELS, or nothing.
@@ -100,7 +167,7 @@ const cpu::Kernels* named(std::string_view name, Precision precision) {
 const cpu::Kernels* choose_kernels(Precision precision, std::int64_t hidden_size,
                                    std::int64_t intermediate_size) {
   if (const std::string_view name = forced(); !name.empty()) return named(name, precision);
-  return measured(precision, hidden_size, intermediate_size).kernels;
+  return choices().of(precision, hidden_size, intermediate_size).kernels;
 }
 
 const cpu::Kernels* choose_kernels(Precision precision) {
@@ -108,10 +175,13 @@ const cpu::Kernels* choose_kernels(Precision precision) {
 }
 
 Precision fastest_precision() {
-  constexpr double kClearly = 1.2;
-  const double fp32 = measured(Precision::kFp32, kMiniLmHidden, kMiniLmIntermediate).seconds;
-  const double bf16 = measured(Precision::kBf16, kMiniLmHidden, kMiniLmIntermediate).seconds;
+  const auto seconds = [](Precision precision) {
+    return choices().of(precision, kMiniLmHidden, kMiniLmIntermediate).seconds;
+  };
+  const double fp32 = seconds(Precision::kFp32), bf16 = seconds(Precision::kBf16);
   return bf16 * kClearly < fp32 ? Precision::kBf16 : Precision::kFp32;
 }
+
+void forget_choices() { choices().forget(); }
 
 }  // namespace bifocal::nn

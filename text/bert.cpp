@@ -1,5 +1,6 @@
 #include "text/bert.h"
 
+#include <ATen/ops/zeros.h>
 #include <torch/nn/modules/container/modulelist.h>
 
 #include "bert_weights.h"
@@ -8,10 +9,16 @@ namespace bifocal::text {
 
 BertEmbeddingsImpl::BertEmbeddingsImpl(const BertConfig& config) {
   const std::int64_t size = config.hidden_size;
-  word = register_module("word", torch::nn::Embedding(config.vocab_size, size));
-  position =
-      register_module("position", torch::nn::Embedding(config.max_position_embeddings, size));
-  token_type = register_module("token_type", torch::nn::Embedding(config.type_vocab_size, size));
+  // Zeros, which cost nothing: a table is read from a checkpoint, and to fill the words' with
+  // random numbers first takes longer than to read it.
+  const auto table = [&](const char* name, std::int64_t rows) {
+    return register_module(
+        name, torch::nn::Embedding(
+                  torch::nn::EmbeddingOptions(rows, size)._weight(at::zeros({rows, size}))));
+  };
+  word = table("word", config.vocab_size);
+  position = table("position", config.max_position_embeddings);
+  token_type = table("token_type", config.type_vocab_size);
   norm = register_module(
       "norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({size}).eps(config.layer_norm_eps)));
 }

@@ -7,7 +7,6 @@
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -15,18 +14,18 @@
 #include <numbers>
 
 #include "nn/weights.h"
-#include "training/contrast_training.h"
+#include "training/aligned_start.h"
 #include "training/random.h"
 
 namespace bifocal::training {
 namespace {
 
-constexpr std::int64_t kMostImages = 400, kMostTexts = 4000;  // that statistics are taken of
 constexpr double kLeastDeviation = 1e-3;
 constexpr double kTokenDeviation = 0.7;  // of a channel of projected tokens
 constexpr double kAttentionGain = 1.2;   // of queries and keys
-constexpr std::int64_t kWaves = 3;       // of position, along each side of the map
-constexpr double kWaveSize = 2;          // beside a token's, which is kTokenDeviation * sqrt(d)
+constexpr double kLateGain = 0.5;
+constexpr std::int64_t kWaves = 3;  // of position, along each side of the map
+constexpr double kWaveSize = 2;     // beside a token's, which is kTokenDeviation * sqrt(d)
 
 // The norm's affine part and the linear layer, so that projected tokens have the leading principal
 // components of the standardised channels, each with the same deviation.
@@ -70,22 +69,13 @@ at::Tensor rotation(std::int64_t size, Random random) {
 
 }  // namespace
 
-void standardise_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& vision,
-                        const ContrastFeatures& features) {
+void standardise_tokens(fusion::FusionTransformerImpl& fusion, const at::Tensor& image_tokens,
+                        const at::Tensor& text_tokens) {
   const c10::NoGradGuard no_grad;
   const nn::StateDict weights = nn::state_dict_of(fusion);
   const double eps = fusion.config().layer_norm_eps;
-  const at::Tensor images =
-      at::arange(std::min(kMostImages, static_cast<std::int64_t>(features.size())), at::kLong);
-  standardise(weights, "vision_projection",
-              vision.forward(features.images, images, at::zeros_like(images)).tokens.flatten(0, 1),
-              eps);
-  const at::Tensor texts = features.texts.hidden.slice(0, 0, kMostTexts);  // [m, L, H]
-  const at::Tensor lengths = features.texts.lengths.slice(0, 0, kMostTexts);
-  std::vector<at::Tensor> tokens;
-  for (std::int64_t i = 0; i < texts.size(0); ++i)
-    tokens.push_back(texts[i].slice(0, 0, lengths[i].item<std::int64_t>()).to(at::kFloat));
-  standardise(weights, "text_projection", at::cat(tokens), eps);
+  standardise(weights, "vision_projection", image_tokens, eps);
+  standardise(weights, "text_projection", text_tokens, eps);
 }
 
 void place_positions(fusion::FusionTransformerImpl& fusion, std::uint64_t seed) {
@@ -105,6 +95,12 @@ void place_positions(fusion::FusionTransformerImpl& fusion, std::uint64_t seed) 
   const at::Tensor turn = rotation(config.hidden_size, Random(seed, kPositionStream));
   at::Tensor weight = nn::state_dict_of(fusion).at("vision_position");
   weight.copy_(at::matmul(position, turn.narrow(0, 0, directions)) * kWaveSize);
+}
+
+void open_late_interaction(fusion::FusionTransformerImpl& fusion) {
+  const c10::NoGradGuard no_grad;
+  at::Tensor gain = nn::state_dict_of(fusion).at("late_gain");
+  gain.fill_(kLateGain);
 }
 
 void align_attention(fusion::FusionTransformerImpl& fusion, std::uint64_t seed) {

@@ -4,20 +4,16 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "bifocal/error.h"
-#include "nn/pooling.h"
 #include "row_index.h"
 #include "training/retrieval_loss.h"
 
@@ -25,14 +21,13 @@ namespace bifocal::training {
 namespace {
 
 constexpr std::size_t kEvaluatedTogether = 128;
-constexpr double kInitialAttentionScale = 10;  // of the late interaction
-constexpr double kInitialLogitScale = 10;
 
 bool is_projection(const std::string& name) {
   return name.starts_with("vision_projection.") || name.starts_with("text_projection.");
 }
 bool is_gain(const std::string& name) {
-  return name == "pooled_mix" || name == "residual_gain" || name == "match_scale";
+  return name == "pooled_mix" || name == "residual_gain" || name == "match_scale" ||
+         is_late_gain(name);
 }
 
 }  // namespace
@@ -44,9 +39,7 @@ ContrastTraining::ContrastTraining(fusion::FusionTransformer fusion, UpperStages
       vision_(std::move(vision)),
       train_(train),
       validation_(validation),
-      options_(std::move(options)),
-      attention_scale_(at::full({}, std::log(kInitialAttentionScale)).requires_grad_()),
-      logit_scale_(at::full({}, std::log(kInitialLogitScale)).requires_grad_()) {
+      options_(std::move(options)) {
   for (const std::string& kind : options_.curriculum) {
     const auto found = std::ranges::find(train_.kinds, kind);
     if (found == train_.kinds.end()) {
@@ -91,6 +84,7 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
         break;
       case Phase::kTokenProjections:
         if (is_projection(name)) layer.parameters.push_back(parameter);
+        if (is_late_gain(name)) gains.parameters.push_back(parameter);
         break;
       case Phase::kFusion:
         (is_pooled_head(name) ? heads
@@ -99,10 +93,6 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
             .parameters.push_back(parameter);
         break;
     }
-  }
-  if (options_.phase == Phase::kTokenProjections) {
-    gains.parameters.push_back({"late_interaction.attention_scale", attention_scale_});
-    gains.parameters.push_back({"late_interaction.logit_scale", logit_scale_});
   }
   std::vector<ParameterGroup> groups;
   for (ParameterGroup& group : {std::ref(layer), std::ref(heads), std::ref(gains)})
@@ -116,19 +106,19 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
 
 void ContrastTraining::set_training(bool training) {
   fusion_->train(training);
+  if (options_.phase == Phase::kTokenProjections)
+    for (const auto& child : fusion_->named_children())
+      if (is_pooled_head(child.key() + ".")) child.value()->eval();
   vision_.set_training(training && options_.phase == Phase::kFusion);
 }
 
-// tokens [P, n, d], [P, L, d], valid [P, L] -> [P].
-at::Tensor ContrastTraining::late_interaction(const at::Tensor& image_tokens,
-                                              const at::Tensor& text_tokens,
-                                              const at::Tensor& valid) const {
-  const at::Tensor image = nn::l2_normalize(image_tokens), text = nn::l2_normalize(text_tokens);
-  const at::Tensor likeness = at::matmul(text, image.transpose(1, 2));  // [P, L, n]
-  const at::Tensor attention = at::softmax(likeness * attention_scale_.exp(), -1);
-  const at::Tensor found = (attention * likeness).sum(-1);  // [P, L]
-  const at::Tensor counted = valid.to(at::kFloat);
-  return (found * counted).sum(1) / counted.sum(1) * logit_scale_.exp();
+// [P]: what the match logit is before any layer takes part.
+at::Tensor ContrastTraining::cosine_logit(const at::Tensor& image_pooled,
+                                          const at::Tensor& text_pooled) const {
+  const nn::StateDict weights = nn::state_dict_of(*fusion_);
+  const at::Tensor cosine =
+      (fusion_->own_image_vector(image_pooled) * fusion_->own_text_vector(text_pooled)).sum(1);
+  return cosine * weights.at("match_scale") + weights.at("match_head.fc2.bias");
 }
 
 at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
@@ -136,14 +126,9 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
                                     const std::vector<std::int64_t>& texts) const {
   const at::Tensor image_rows = index_of(images), text_rows = index_of(texts);
   const at::Tensor text_pooled = features.texts.pooled.index_select(0, text_rows);  // [P, H]
-  if (options_.phase == Phase::kPooledHeads) {
-    const nn::StateDict weights = nn::state_dict_of(*fusion_);
-    const at::Tensor image_pooled =
-        features.images.pooled.select(1, 0).index_select(0, image_rows);  // [P, C]
-    const at::Tensor cosine =
-        (fusion_->own_image_vector(image_pooled) * fusion_->own_text_vector(text_pooled)).sum(1);
-    return cosine * weights.at("match_scale") + weights.at("match_head.fc2.bias");
-  }
+  if (options_.phase == Phase::kPooledHeads)
+    return cosine_logit(features.images.pooled.select(1, 0).index_select(0, image_rows),
+                        text_pooled);
   const at::Tensor lengths = features.texts.lengths.index_select(0, text_rows);
   const std::int64_t longest = lengths.max().item<std::int64_t>();
   const at::Tensor valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [P, L]
@@ -157,9 +142,13 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
         at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
     return select(vision_.forward(features.images, distinct, at::zeros_like(distinct)), place);
   }();
-  if (options_.phase == Phase::kTokenProjections)
-    return late_interaction(fusion_->projected_image_tokens(image_states.tokens),
-                            fusion_->projected_text_tokens(text_tokens), valid);
+  if (options_.phase == Phase::kTokenProjections) {
+    const at::Tensor given = [&] {
+      const c10::NoGradGuard no_grad;
+      return cosine_logit(image_states.pooled, text_pooled);
+    }();
+    return given + fusion_->late_match(image_states.tokens, text_tokens, valid);
+  }
   const CaptionStates text_states{text_tokens, text_pooled, valid};
   return fusion_->match(fusion_->forward(fusion_input(&image_states, &text_states)));
 }

@@ -1,3 +1,6 @@
+#include <ATen/TensorIndexing.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -11,6 +14,7 @@
 #include "core/safetensors.h"
 #include "models/bundle.h"
 #include "nn/weights.h"
+#include "training/aligned_start.h"
 #include "training/contrast_training.h"
 #include "training/model_card.h"
 #include "training/preset_run.h"
@@ -88,12 +92,15 @@ fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& en
                       ": its fusion layer has no skip, which the match head of "
                       "contrasts adds to; name vision and text instead");
     fusion.match_cosine = true;
+    fusion.match_late_interaction = true;
     fusion.label_sets.clear();
     fusion.dropout = config.dropout;
     fusion.pooled_dropout = config.pooled_dropout;
     return fusion;
   }
-  return new_fusion_layer(config, encoders, features.images);
+  fusion::FusionConfig fusion = new_fusion_layer(config, encoders, features.images);
+  fusion.match_late_interaction = true;
+  return fusion;
 }
 
 // The bundle's weights where there is one; but the match head, which then adds to the cosine.
@@ -107,6 +114,19 @@ void begin_with_bundle(const TrainConfig& config, fusion::FusionTransformerImpl&
     if (!bundle.fusion().match_cosine && name.starts_with("match_head.")) continue;
     if (const auto found = from.find(name); found != from.end()) weight.copy_(found->second);
   }
+}
+
+void align_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& vision,
+                  const ContrastFeatures& features) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor images = at::arange(
+      std::min(kMostAlignedImages, static_cast<std::int64_t>(features.size())), at::kLong);
+  const at::Tensor lengths = features.texts.lengths.slice(0, 0, kMostAlignedTexts);
+  const at::Tensor texts = features.texts.hidden.slice(0, 0, kMostAlignedTexts);  // [m, L, H]
+  const at::Tensor valid = at::arange(texts.size(1)).unsqueeze(0) < lengths.unsqueeze(1);
+  standardise_tokens(
+      fusion, vision.forward(features.images, images, at::zeros_like(images)).tokens.flatten(0, 1),
+      texts.index({valid}).to(at::kFloat));
 }
 
 // The model card, from what was run.
@@ -163,7 +183,8 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   begin_with_bundle(config, *fusion);
   const UpperStages vision = upper_stages(config, encoders);
   if (config.align_epochs > 0) {
-    standardise_tokens(*fusion, vision, train);
+    align_tokens(*fusion, vision, train);
+    open_late_interaction(*fusion);
     place_positions(*fusion, seed);
     align_attention(*fusion, seed);
   }

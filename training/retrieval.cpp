@@ -1,5 +1,6 @@
 #include "training/retrieval.h"
 
+#include <ATen/TensorIndexing.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/cat.h>
@@ -18,6 +19,7 @@
 #include "calibration.h"
 #include "nn/pooling.h"
 #include "row_index.h"
+#include "training/aligned_start.h"
 
 namespace bifocal::training {
 namespace {
@@ -33,7 +35,8 @@ bool starts_with_any(const std::string& name, std::initializer_list<std::string_
 }
 
 bool is_gain(const std::string& name) {
-  return starts_with_any(name, {"pooled_mix", "residual_gain", "match_scale", "logit_scale"});
+  return is_late_gain(name) ||
+         starts_with_any(name, {"pooled_mix", "residual_gain", "match_scale", "logit_scale"});
 }
 
 // Two different captions of an image, or its only one twice.
@@ -162,6 +165,17 @@ void FusionRetrieval::begin_match_with_cosine() {
   at::Tensor(weights.at("match_head.fc2.bias")).fill_(fit.bias);
 }
 
+void FusionRetrieval::begin_late_interaction() {
+  const c10::NoGradGuard no_grad;
+  set_training(false);
+  const auto images = std::min(kMostAlignedImages, static_cast<std::int64_t>(train_.size()));
+  const CaptionStates states =
+      captions(train_, range(0, std::min(kMostAlignedTexts, train_.captions.lengths.size(0))));
+  standardise_tokens(*model_.fusion, plain_images(train_, range(0, images)).tokens.flatten(0, 1),
+                     states.tokens.index({states.valid}));
+  open_late_interaction(*model_.fusion);
+}
+
 void FusionRetrieval::calibrate_match() {
   const c10::NoGradGuard no_grad;
   set_training(false);
@@ -189,8 +203,10 @@ void FusionRetrieval::calibrate_match() {
   }
   const Logistic fit = fit_logistic(at::cat(yes), at::cat(no));
   const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
-  for (const char* name : {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias"})
-    at::Tensor(weights.at(name)).mul_(fit.scale);
+  for (const char* name :
+       {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias", "late_gain"})
+    if (const auto found = weights.find(name); found != weights.end())
+      at::Tensor(found->second).mul_(fit.scale);
   at::Tensor(weights.at("match_head.fc2.bias")).add_(fit.bias);
 }
 

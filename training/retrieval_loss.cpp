@@ -10,6 +10,7 @@
 #include <numeric>
 #include <utility>
 
+#include "nn/weights.h"
 #include "row_index.h"
 
 namespace bifocal::training {
@@ -62,6 +63,11 @@ std::int64_t draw(const float* weights, std::int64_t count, std::int64_t own, Ra
   return last;
 }
 
+// InfoNCE of logits: [b, B] of this rank's rows, whose own are the diagonal from `first` on.
+at::Tensor own_among_all(const at::Tensor& logits, std::int64_t first) {
+  return -at::log_softmax(logits, 1).diagonal(first).mean();
+}
+
 std::int64_t draw_any(std::int64_t count, std::int64_t own, Random& random) {
   const auto drawn = static_cast<std::int64_t>(random.below(static_cast<std::size_t>(count - 1)));
   return drawn + (drawn >= own ? 1 : 0);
@@ -72,11 +78,35 @@ std::int64_t draw_any(std::int64_t count, std::int64_t own, Random& random) {
 at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
                     const ProcessGroup& group) {
   const auto own_against_all = [&](const at::Tensor& own, const at::Tensor& others) {
-    const at::Tensor logits = at::matmul(own, group.gather(others).t()) * scale;  // [b, B]
-    return at::log_softmax(logits, 1).diagonal(group.rank() * own.size(0)).mean();
+    return own_among_all(at::matmul(own, group.gather(others).t()) * scale,
+                         group.rank() * own.size(0));
   };
-  return -0.5 * (own_against_all(a, b) + own_against_all(b, a));
+  return 0.5 * (own_against_all(a, b) + own_against_all(b, a));
 }
+
+namespace {
+
+// By what the match logit is without its head. vision, text [b, e]: the towers' own vectors.
+at::Tensor late_loss(const fusion::FusionTransformerImpl& fusion, const ImageStates& images,
+                     const CaptionStates& captions, const fusion::FusionOutput& own,
+                     const ProcessGroup& group) {
+  const at::Tensor scale = nn::state_dict_of(fusion).at("match_scale");
+  const auto logits = [&](const ImageStates& shown, const at::Tensor& vision,
+                          const CaptionStates& told, const at::Tensor& text) {
+    return at::matmul(vision, text.t()) * scale +
+           fusion.late_match_of_all(shown.tokens, told.tokens, told.valid);
+  };
+  const std::int64_t first = group.rank() * own.vision.size(0);
+  const at::Tensor of_images = logits(images, own.vision, gather(captions, group),
+                                      group.gather(own.text));  // [b, B]
+  const at::Tensor of_captions =
+      group.size() == 1
+          ? of_images.t()
+          : logits(gather(images, group), group.gather(own.vision), captions, own.text).t();
+  return 0.5 * (own_among_all(of_images, first) + own_among_all(of_captions, first));
+}
+
+}  // namespace
 
 ImageStates select(const ImageStates& states, const at::Tensor& rows) {
   return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
@@ -120,9 +150,14 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
   const at::Tensor captions = contrast(text_1, text_2);
   Loss loss{pairs + weights.caption * captions,
             {{"pairs", pairs.item<double>()}, {"captions", captions.item<double>()}}};
-  if (weights.fused == 0 && weights.match == 0) return loss;
+  if (weights.fused == 0 && weights.match == 0 && weights.late == 0) return loss;
 
   const fusion::FusionOutput both = embed(&images, &first);
+  if (weights.late > 0) {
+    const at::Tensor late = late_loss(fusion, images, first, both, group);
+    loss.total = loss.total + weights.late * late;
+    loss.parts["late"] = late.item<double>();
+  }
   if (weights.fused > 0) {
     const at::Tensor fused =
         contrast(both.embedding, text_2) + kAgainstImage * contrast(both.embedding, image);

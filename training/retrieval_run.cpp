@@ -123,7 +123,8 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   });
   const double encoding_hours = processor_hours();
 
-  const fusion::FusionConfig fusion = new_fusion_layer(config, encoders, train.images);
+  fusion::FusionConfig fusion = new_fusion_layer(config, encoders, train.images);
+  fusion.match_late_interaction = config.late_weight > 0;
   RetrievalModel model{fusion::FusionTransformer(fusion), UpperLayers(encoders.text, frozen_layers),
                        encoders.text->config().pooling, upper_stages(config, encoders)};
   fusion::initialise(*model.fusion, static_cast<std::uint64_t>(config.seed));
@@ -158,11 +159,12 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   stage.visual_tokens = config.visual_tokens;
   stage.match_pairs = config.match_pairs;
   stage.weights = {config.caption_weight, config.fused_weight, config.match_weight,
-                   config.ranking_weight};
+                   config.ranking_weight, config.late_weight};
   LoopSettings settings = loop_settings(config, "fusion");
   settings.metric = "rsum";
   FusionRetrieval retrieval(model, train, validation, stage);
   retrieval.begin_match_with_cosine();
+  if (config.late_weight > 0) retrieval.begin_late_interaction();
   const TrainingResult result = training::train(
       retrieval, settings,
       {run / "fusion", options.resume, options.observers, options.interrupted, options.group});

@@ -194,6 +194,10 @@ std::vector<TrainConfigKey> make_keys() {
              "Of the loss of the match head"),
       number("ranking_weight", "Retrieval", &C::ranking_weight, 0, 100,
              "Within that, of the true pair above its false ones"),
+      number(
+          "late_weight", "Retrieval", &C::late_weight, 0, 100,
+          "Of the contrastive loss of what the match logit is without its head; above 0 that has "
+          "a late interaction of tokens beside the cosine"),
       whole("match_pairs", "Retrieval", &C::match_pairs, 1, 1'000'000,
             "True pairs of a batch that the match head sees"),
 

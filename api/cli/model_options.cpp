@@ -34,6 +34,9 @@ void add_precision_option(CLI::App& app, ModelOptions& options) {
       {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"auto", Precision::kAuto}},
       "Compute in float32, or in bfloat16 where\nthe CPU is made for it; auto takes the faster");
   option->group("Model");
+  app.add_flag("--tune", options.load.tune,
+               "Time this CPU's kernels anew; else what was found\nbefore is taken")
+      ->group("Model");
 }
 
 void add_limit_options(CLI::App& app, ModelOptions& options) {

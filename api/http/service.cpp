@@ -33,6 +33,7 @@ awaitable<Response> already(Response response) { co_return response; }
 LoadOptions load_options(const Settings& settings) {
   LoadOptions load;
   load.precision = settings.precision;
+  load.tune = settings.tune;
   load.max_image_pixels = settings.max_pixels;
   load.max_image_bytes = settings.max_image_bytes;
   load.verify_checksums = settings.verify_checksums;

@@ -151,6 +151,8 @@ std::vector<Setting> make_table() {
           "precision", "Model", &S::precision,
           {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"auto", Precision::kAuto}},
           "What the model computes in; auto takes the faster on this CPU"),
+      flag("tune", "Model", &S::tune,
+           "Time this CPU's kernels anew; else what was found before is taken"),
       flag("verify-checksums", "Model", &S::verify_checksums,
            "Compare the bundle's files with their SHA-256 when it is loaded"),
       counted("threads", "Model", &S::threads, 0, 1024, "Workers; 0: one a core"),

@@ -26,6 +26,7 @@ struct Settings {
   std::string model;
   std::vector<std::string> model_names;
   Precision precision = Precision::kFp32;
+  bool tune = false;
   bool verify_checksums = true;
   int threads = 0;
   int preparers = 0;

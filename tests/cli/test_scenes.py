@@ -33,6 +33,35 @@ def test_scenes_are_a_function_of_their_seed_and_can_be_measured(run: Run, tmp_p
         assert control in done.stdout
 
 
+def test_a_small_fusion_layer_learns_which_colour_goes_with_which_shape(
+    run: Run, default_bundle: Path, tmp_path: Path
+) -> None:
+    """What pooled vectors cannot tell: a red circle beside a blue star, or a blue circle beside a red star."""
+    scenes = tmp_path / "scenes"
+    run("scenes", "--out", scenes, "--count", "1500")
+    for table in scenes.glob("*.jsonl"):
+        records = [json.loads(line) for line in table.read_text().splitlines()]
+        for record in records:
+            record["contrasts"] = [c for c in record["contrasts"] if c["kind"] == "presence"]
+        table.write_text("".join(json.dumps(record) + "\n" for record in records))
+    run(
+        "train", "--preset", "contrasts", "--data", scenes, "--out", tmp_path / "drawn",
+        "--vision", default_bundle / "vision", "--text", default_bundle / "text",
+        "--hidden-size", "64", "--attention-heads", "4", "--intermediate-size", "128",
+        "--pooled-epochs", "0", "--align-epochs", "8", "--epochs", "2", "--pairs-per-image", "1",
+        timeout=900,
+    )  # fmt: skip
+    run(
+        "evaluate", "--model", tmp_path / "drawn", "--data", scenes, "--split", "validation",
+        "--task", "contrasts", "--resamples", "0", "--controls", scenes / "train.jsonl",
+        "--json", tmp_path / "figures.json",
+    )  # fmt: skip
+    row = json.loads((tmp_path / "figures.json").read_text())["tasks"]["contrasts"]["rows"]["presence"]
+    value = {name: cell["value"] if isinstance(cell, dict) else cell for name, cell in row.items()}
+    assert value["match head"] >= 80
+    assert value["match head"] >= value["two towers"] + 10
+
+
 def test_an_existing_directory_is_not_overwritten(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "train.jsonl").write_text("mine")

@@ -75,6 +75,7 @@ void for_each_fusion(const auto& check) {
     config.hidden_size = config.num_attention_heads * between(8, 16);
     config.skip = i % 2 == 0;
     config.match_cosine = i % 8 == 0;
+    config.match_late_interaction = i % 3 == 0;
     config.norm = i % 4 < 2 ? nn::NormPlacement::kPre : nn::NormPlacement::kPost;
     config.embedding_size = config.skip ? between(8, 40) : config.hidden_size;
     config.num_hidden_layers = between(1, 3);

@@ -2,8 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
 #include "bifocal/error.h"
+#include "core/files.h"
 #include "forced_kernels.h"
+#include "temporary_directory.h"
 
 namespace bifocal::nn {
 namespace {
@@ -45,6 +51,63 @@ TEST(KernelChoice, WhatIsMeasuredRunsHereAndStays) {
     EXPECT_TRUE(chosen == nullptr || chosen->runs_here());
     EXPECT_EQ(choose_kernels(precision, 96, 200), chosen);
   }
+}
+
+// A process that has chosen nothing yet, with timings kept in a directory.
+struct KeptTimings : ::testing::Test {
+  testing::TemporaryDirectory directory;
+  testing::ForcedKernels unforced{""};
+
+  KeptTimings() { begin(directory.path()); }
+  ~KeptTimings() override { begin(""); }
+  static void begin(const std::filesystem::path& kept) {
+    setenv("BIFOCAL_CACHE_DIR", "", 1);
+    forget_choices();
+    setenv("BIFOCAL_CACHE_DIR", kept.c_str(), 1);
+  }
+  static const cpu::Kernels* choose() { return choose_kernels(Precision::kFp32, 96, 200); }
+  std::filesystem::path file() const {
+    return std::filesystem::directory_iterator(directory.path())->path();
+  }
+  // What a process did whose timing found the portable kernels fastest.
+  void keep_portable() {
+    choose();
+    nlohmann::json kept = nlohmann::json::parse(core::read_text_file(file()));
+    kept["timings"]["fp32 96 to 200"] = {{"kernels", "portable"}, {"seconds", 1.0}};
+    core::write_file_atomically(file(), kept.dump());
+    begin(directory.path());
+  }
+};
+
+TEST_F(KeptTimings, AreWhatTheNextProcessChoosesBy) {
+  keep_portable();
+  ASSERT_NE(choose(), nullptr);
+  EXPECT_EQ(choose()->name, "portable");
+  forget_choices();
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+  choose();
+  EXPECT_TRUE(std::filesystem::exists(file()));
+}
+
+TEST_F(KeptTimings, OfAnotherCpuOrDamagedAreNotTaken) {
+  keep_portable();
+  for (const char* contents : {"", "{", "[]", "{\"timed\": \"CPU\", \"timings\": {}}",
+                               "{\"timings\": {\"fp32 96 to 200\": {\"kernels\": 3}}}"}) {
+    core::write_file_atomically(file(), contents);
+    begin(directory.path());
+    choose();
+    const auto kept = nlohmann::json::parse(core::read_text_file(file()));  // and is mended
+    EXPECT_GT(kept["timings"]["fp32 96 to 200"]["seconds"], 0) << contents;
+    EXPECT_NE(kept["timed"], "CPU") << contents;
+  }
+}
+
+TEST_F(KeptTimings, ThatCannotBeKeptCostOnlyTime) {
+  core::write_file_atomically(directory / "taken", "a file where a directory should be");
+  begin(directory / "taken");
+  const cpu::Kernels* chosen = choose();
+  EXPECT_TRUE(chosen == nullptr || chosen->runs_here());
+  EXPECT_EQ(choose(), chosen);
 }
 
 }  // namespace

@@ -47,6 +47,16 @@ class Definition:
         grid = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
         return grid.permute(0, 2, 3, 1).reshape(height * width, -1)
 
+    def late(self, vision, text):
+        """How well each token of the text finds one of the image that is like it."""
+        cells = F.normalize(self.projection("vision_projection", vision), dim=-1)
+        words = F.normalize(self.projection("text_projection", text), dim=-1)
+        found = []
+        for word in words:
+            likeness = cells @ word
+            found.append(F.softmax(likeness * self.weights["late_attention_scale"].exp(), 0) @ likeness)
+        return torch.stack(found).mean()
+
     def class_logits(self, label_set, c, vision, text):
         name = "class_heads." + label_set["name"]
         x = self.linear(name, c)
@@ -89,6 +99,8 @@ class Definition:
             result["match"] = self.mlp("match_head", features).squeeze(-1)
             if self.config.get("match_cosine"):
                 result["match"] = result["match"] + w["match_scale"] * (b_v * b_t).sum(-1)
+            if self.config.get("match_late_interaction"):
+                result["match"] = result["match"] + 20 * w["late_gain"] * self.late(vision, text)
         for i, label_set in enumerate(self.config.get("label_sets", [])):
             result[f"class.{i}"] = self.class_logits(label_set, c, vision, text)
         return result

@@ -62,6 +62,9 @@ def random_weights(config: dict) -> dict[str, torch.Tensor]:
         weights["residual_gain"] = 0.5 + 0.3 * torch.randn(3)
     if config.get("match_cosine"):
         weights["match_scale"] = torch.tensor(3.5)
+    if config.get("match_late_interaction"):
+        weights["late_attention_scale"] = torch.tensor(1.5)
+        weights["late_gain"] = torch.tensor(0.4)
     weights["logit_scale"] = torch.tensor(2.5)
     return weights
 
@@ -97,6 +100,7 @@ def test_fusion(size, norm, skip, side, run_probe, tmp_path):
         norm=norm,
         skip=skip,
         match_cosine=skip and norm == "pre",
+        match_late_interaction=skip or norm == "post",
         layer_norm_eps=1e-5,
         embedding_size=2 * SIZES[size]["hidden_size"] if skip else SIZES[size]["hidden_size"],
         label_sets=[

@@ -15,13 +15,14 @@ TOLERANCE = 1e-4
 CONFIG = dict(
     hidden_size=32, num_attention_heads=4, num_hidden_layers=2, intermediate_size=48,
     vision_channels=20, text_hidden_size=24, grid_height=3, grid_width=4, embedding_size=40,
-    norm="pre", skip=True, match_cosine=True, layer_norm_eps=1e-5, dropout=0.0,
+    norm="pre", skip=True, match_cosine=True, match_late_interaction=True, layer_norm_eps=1e-5, dropout=0.0,
     pooled_dropout=0.0, label_sets=[],
 )  # fmt: skip
 # A gradient that is zero but for rounding (the keys' biases) must not become a step: hence epsilon.
 STEPS = dict(
     count=3, learning_rate=2e-3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-4, warm_up_steps=1,
     caption_weight=0.2, fused_weight=0.5, match_weight=1.0, ranking_weight=0.5,
+    late_weight=0.3,
 )  # fmt: skip
 ITEMS, LENGTHS = 6, [5, 1, 9, 3, 7, 9]
 
@@ -49,10 +50,13 @@ def batches() -> dict[str, torch.Tensor]:
     return tensors
 
 
+def own_among(logits):
+    return F.cross_entropy(logits, torch.arange(len(logits)))
+
+
 def info_nce(a, b, scale):
     logits = scale * a @ b.T
-    target = torch.arange(len(a))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    return (own_among(logits) + own_among(logits.T)) / 2
 
 
 def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], step: int) -> torch.Tensor:
@@ -87,6 +91,11 @@ def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], 
         torch.stack([run(image=i, which="first", caption=j)["match"] for i, j in zip(rows, texts, strict=True)])
         for rows, texts in ((pairs, wrong_captions), (wrong_images, pairs))
     ]
+    tokens = [text("first", i) for i in everyone]
+    late = torch.stack([torch.stack([definition.late(images[i], tokens[j]) for j in everyone]) for i in everyone])
+    cosine = torch.stack([item["vision"] for item in both]) @ torch.stack([item["text"] for item in both]).T
+    logits = weights["match_scale"] * cosine + 20 * weights["late_gain"] * late
+    loss = loss + STEPS["late_weight"] * (own_among(logits) + own_among(logits.T)) / 2
     one, zero = torch.ones(len(pairs)), torch.zeros(len(pairs))
     entropy = F.binary_cross_entropy_with_logits(yes, one)
     entropy = entropy + sum(F.binary_cross_entropy_with_logits(logits, zero) for logits in no) / 2

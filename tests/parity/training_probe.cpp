@@ -58,7 +58,7 @@ StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict&
   const training::WarmUpCosine schedule{steps.integer("warm_up_steps", 0, 1000), count, 0.0};
   const training::RetrievalWeights loss_weights{
       steps.number("caption_weight"), steps.number("fused_weight"), steps.number("match_weight"),
-      steps.number("ranking_weight")};
+      steps.number("ranking_weight"), steps.number("late_weight")};
   std::vector<double> losses;
   for (std::int64_t step = 0; step < count; ++step) {
     const std::string prefix = std::to_string(step) + ".";

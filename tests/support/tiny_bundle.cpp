@@ -55,6 +55,9 @@ void write_text(const std::filesystem::path& directory) {
   config.max_position_embeddings = 24;
   config.max_tokens = 24;
   const text::Bert module(config);
+  const c10::NoGradGuard no_grad;
+  for (auto& [name, weight] : nn::state_dict_of(*module))
+    if (name.starts_with("embeddings.") && weight.dim() == 2) weight.normal_();
   std::filesystem::create_directories(directory);
   core::write_file_atomically(directory / "vocab.txt", vocabulary);
   core::write_file_atomically(directory / "config.json", config.to_json().dump());

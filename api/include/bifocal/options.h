@@ -12,11 +12,15 @@ namespace bifocal {
 enum class Precision {
   kFp32,
   kBf16,  // matrix products of bfloat16 numbers, summed in float32: fast on CPUs made for it
-  kAuto,  // kBf16 where a short timing at load finds it clearly faster
+  kAuto,  // kBf16 where a short timing finds it clearly faster
 };
 
 struct LoadOptions {
   Precision precision = Precision::kFp32;
+  // The kernels that serve are those that a short timing finds fastest. What it found is kept for
+  // this CPU in $BIFOCAL_CACHE_DIR, else $XDG_CACHE_HOME/bifocal, else ~/.cache/bifocal, and taken
+  // by the next process; `tune` times anew.
+  bool tune = false;
   // Worker threads shared by all calls on the model; 0: one for each core this process may use.
   int threads = 0;
   // Images beyond either limit are refused from their header, before a pixel is allocated.

@@ -25,11 +25,12 @@ struct FusionInput {
 };
 
 struct FusionOutput {
-  at::Tensor context;        // [B, d]: the fusion token after the last norm
-  at::Tensor embedding;      // [B, e], L2 norm 1
-  at::Tensor vision;         // [B, e] b_v, undefined without an image or without skip
-  at::Tensor text;           // [B, e] b_t, likewise
-  at::Tensor vision_pooled;  // [B, C], [B, H]: the input's own, which class heads may read
+  at::Tensor context;           // [B, d]: the fusion token after the last norm
+  at::Tensor embedding;         // [B, e], L2 norm 1
+  at::Tensor vision;            // [B, e] b_v, undefined without an image or without skip
+  at::Tensor text;              // [B, e] b_t, likewise
+  at::Tensor late_interaction;  // [B], with match_late_interaction and both sides alone
+  at::Tensor vision_pooled;     // [B, C], [B, H]: the input's own, which class heads may read
   at::Tensor text_pooled;
 };
 

@@ -32,7 +32,10 @@ struct FusionConfig {
   nn::NormPlacement norm = nn::NormPlacement::kPre;
   bool skip = true;  // add the towers' own pooled vectors (the residual of the definition)
   double layer_norm_eps = 1e-5;
-  bool match_cosine = false;  // the match logit adds to the head's a scaled cosine of b_v and b_t
+  // What the match logit adds to the head's: a scaled cosine of b_v and b_t; how well each token of
+  // the text finds one of the image that is like it.
+  bool match_cosine = false;
+  bool match_late_interaction = false;
   double dropout = 0.1;
   double pooled_dropout = 0.3;  // of the towers' own vectors: between norm and dense
   std::vector<LabelSet> label_sets;

@@ -37,10 +37,14 @@ class FusionTransformerImpl : public torch::nn::Module {
   // is trained before there is a transformer. With a skip only.
   at::Tensor own_image_vector(const at::Tensor& pooled) const;
   at::Tensor own_text_vector(const at::Tensor& pooled) const;
-  // The towers' tokens as the encoder sees them, [..., C] and [..., H] -> [..., d], before position
-  // and type are added.
-  at::Tensor projected_image_tokens(const at::Tensor& tokens) const;
-  at::Tensor projected_text_tokens(const at::Tensor& tokens) const;
+  // What the late interaction adds to the match logit, [B], of both towers' tokens [B, n, C] and
+  // [B, L, H], and which of the text's are valid [B, L]: no layer of the encoder takes part. With
+  // match_late_interaction only.
+  at::Tensor late_match(const at::Tensor& image_tokens, const at::Tensor& text_tokens,
+                        const at::Tensor& text_valid) const;
+  // The same of every image with every text, [A, n, C] and [B, L, H] -> [A, B].
+  at::Tensor late_match_of_all(const at::Tensor& image_tokens, const at::Tensor& text_tokens,
+                               const at::Tensor& text_valid) const;
 
   CompiledFusionTransformer compile(nn::Precision precision) const;
   const FusionConfig& config() const noexcept { return config_; }
@@ -62,13 +66,15 @@ class FusionTransformerImpl : public torch::nn::Module {
   Projection pooled_vision_{nullptr}, pooled_text_{nullptr};  // with a skip only
   at::Tensor pooled_mix_, residual_gain_;                     // [2], [3]: with a skip only
   at::Tensor match_scale_;                                    // []: with match_cosine only
+  at::Tensor late_attention_scale_, late_gain_;               // []: with match_late_interaction
   at::Tensor logit_scale_;                                    // []
 };
 TORCH_MODULE(FusionTransformer);
 
 // Fresh weights from a seed, the same on every machine and, weight by weight, whatever others there
 // are: truncated normal 0.02, norms one, biases zero, mix one, gains 0.1, logit_scale ln(1/0.07);
-// with match_cosine the match head's last layer starts at zero and match_scale at 20.
+// with match_cosine or match_late_interaction the match head's last layer starts at zero;
+// match_scale at 20, late_attention_scale at ln 10 and late_gain at 0.
 void initialise(FusionTransformerImpl& module, std::uint64_t seed);
 
 }  // namespace bifocal::fusion

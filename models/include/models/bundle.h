@@ -13,7 +13,8 @@
 namespace bifocal::models {
 
 // 2: label sets have multi_label, pooled and hidden_size; the fusion layer may have match_cosine.
-inline constexpr int kBundleFormatVersion = 2;
+// 3: the fusion layer may have match_late_interaction.
+inline constexpr int kBundleFormatVersion = 3;
 
 struct BundleFile {
   std::string path;  // relative to the bundle, '/' between folders, never outside of it

@@ -5,6 +5,7 @@
 #include "bifocal/error.h"
 #include "core/json_config.h"
 #include "core/safetensors.h"
+#include "nn/kernel_choice.h"
 
 namespace bifocal::models {
 
@@ -31,5 +32,6 @@ std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle, nn::P
 namespace bifocal::nn {
 
 Precision fastest_precision() { return Precision::kFp32; }
+void forget_choices() {}
 
 }  // namespace bifocal::nn

@@ -38,9 +38,9 @@ struct ContrastFeatures {
 // Three phases, each from the weights of the one before:
 //  - kPooledHeads: the towers' own vectors alone; the logit is a scaled cosine.
 //  - kTokenProjections: the projections of single tokens, by late interaction: each token of a text
-//    looks for the cells of the picture that are like it, and the logit is how like (ColBERT,
-//    Khattab and Zaharia 2020; FILIP, Yao et al. 2022). No layer of the encoder takes part: what is
-//    learned is where words and what they name have the same place.
+//    looks for the cells of the picture that are like it, and how like is added to the logit
+//    (ColBERT, Khattab and Zaharia 2020; FILIP, Yao et al. 2022). No layer of the encoder takes
+//    part: what is learned is where words and what they name have the same place.
 //  - kFusion: the whole fusion layer, pooled heads and all, and the upper stages of the vision
 //    encoder if there are any to train.
 class ContrastTraining : public Trainable {
@@ -77,29 +77,14 @@ class ContrastTraining : public Trainable {
   // [P]: of each image row with the text row beside it.
   at::Tensor logits(const ContrastFeatures& features, const std::vector<std::int64_t>& images,
                     const std::vector<std::int64_t>& texts) const;
-  at::Tensor late_interaction(const at::Tensor& image_tokens, const at::Tensor& text_tokens,
-                              const at::Tensor& valid) const;
+  at::Tensor cosine_logit(const at::Tensor& image_pooled, const at::Tensor& text_pooled) const;
 
   fusion::FusionTransformer fusion_;
   UpperStages vision_;
   const ContrastFeatures& train_;
   const ContrastFeatures& validation_;
   Options options_;
-  std::vector<std::size_t> curriculum_;       // kinds of train
-  at::Tensor attention_scale_, logit_scale_;  // []: of the late interaction, logarithms
+  std::vector<std::size_t> curriculum_;  // kinds of train
 };
-
-// How the fusion layer starts so that its first layer already relates words to what they name:
-// channels of both token maps standardised over some images and texts in the norms of the
-// projections; the projections at the leading principal components, whitened.
-void standardise_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& vision,
-                        const ContrastFeatures& features);
-// The cells' positions as cosine waves along either side of the map, large enough beside the tokens
-// for where a cell lies to be read from the first step on (one drawn at a deviation of 0.02 is
-// not). Standardised tokens are what they are sized for.
-void place_positions(fusion::FusionTransformerImpl& fusion, std::uint64_t seed);
-// Queries, keys and values near the identity: a token attends to what its projection is like, and
-// gets that.
-void align_attention(fusion::FusionTransformerImpl& fusion, std::uint64_t seed);
 
 }  // namespace bifocal::training

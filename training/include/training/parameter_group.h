@@ -28,4 +28,9 @@ inline bool is_pooled_head(const std::string& name) {
   return name.starts_with("pooled_vision.") || name.starts_with("pooled_text.");
 }
 
+// Of the late interaction's two numbers.
+inline bool is_late_gain(const std::string& name) {
+  return name == "late_attention_scale" || name == "late_gain";
+}
+
 }  // namespace bifocal::training

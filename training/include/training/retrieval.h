@@ -84,6 +84,9 @@ class FusionRetrieval : public Trainable {
   // The match head's scale and threshold, fitted to the cosines of true and false training pairs by
   // logistic regression: where its training starts.
   void begin_match_with_cosine();
+  // The projections of tokens standardised over training images and captions, and their late
+  // interaction heard in the match logit.
+  void begin_late_interaction();
   // Its logits, scaled and shifted to fit validation pairs of which every second is true: it was
   // trained on false pairs that are harder than any, and so doubts the true ones.
   void calibrate_match();

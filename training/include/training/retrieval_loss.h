@@ -42,7 +42,7 @@ struct FalsePairs {
 };
 
 struct RetrievalWeights {
-  double caption = 0.2, fused = 0.5, match = 1.0, ranking = 0.5;
+  double caption = 0.2, fused = 0.5, match = 1.0, ranking = 0.5, late = 0.0;
 };
 
 // The loss of image-caption pairs, each image with two of its captions:
@@ -50,7 +50,9 @@ struct RetrievalWeights {
 //   + caption * InfoNCE of the captions
 //   + fused * (InfoNCE of image-and-first-caption against the second
 //              + 0.5 InfoNCE of the same against the image)
-//   + match * (cross-entropy of true and false pairs + ranking * softplus(false - true)).
+//   + match * (cross-entropy of true and false pairs + ranking * softplus(false - true))
+//   + late * InfoNCE of each image with each first caption, by what the match logit is without its
+//     head: the scaled cosine and the late interaction.
 // Images and captions are this rank's, the first captions padded alike on all ranks.
 // `choose` draws the false pairs of the whole batch, given the cosines [B images, B captions]; each
 // rank takes its share of them. The mean over the ranks is the loss of the whole batch.

@@ -48,7 +48,8 @@ struct TrainConfig {
   std::int64_t text_layers = 3, vision_stages = 0;
   double text_learning_rate = 1e-4, text_layer_decay = 0.8;
   std::int64_t max_text_tokens = 24, visual_tokens = 25;
-  double caption_weight = 0.2, fused_weight = 0.5, match_weight = 1.0, ranking_weight = 0.5;
+  double caption_weight = 0.2, fused_weight = 0.5, match_weight = 1.0, ranking_weight = 0.5,
+         late_weight = 0.0;
   std::int64_t match_pairs = 256;
   std::int64_t hidden_size = 256, embedding_size = 512, fusion_layers = 2, attention_heads = 8,
                intermediate_size = 512;
