@@ -19,11 +19,6 @@ namespace {
 constexpr double kLikelyShare = 0.5;  // of the false pairs, drawn by likeness
 constexpr double kAgainstImage = 0.5;
 
-CaptionStates select(const CaptionStates& states, const at::Tensor& rows) {
-  return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
-          states.valid.index_select(0, rows)};
-}
-
 CaptionStates gather(const CaptionStates& states, const ProcessGroup& group) {
   if (group.size() == 1) return states;
   return {group.gather(states.tokens), group.gather(states.pooled),
@@ -112,6 +107,11 @@ ImageStates select(const ImageStates& states, const at::Tensor& rows) {
   return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
           states.cells.defined() ? states.cells.index_select(0, rows) : at::Tensor(),
           states.grid_height, states.grid_width};
+}
+
+CaptionStates select(const CaptionStates& states, const at::Tensor& rows) {
+  return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
+          states.valid.index_select(0, rows)};
 }
 
 fusion::FusionInput fusion_input(const ImageStates* images, const CaptionStates* captions) {

@@ -48,7 +48,7 @@ def test_a_small_fusion_layer_learns_which_colour_goes_with_which_shape(
         "train", "--preset", "contrasts", "--data", scenes, "--out", tmp_path / "drawn",
         "--vision", default_bundle / "vision", "--text", default_bundle / "text",
         "--hidden-size", "64", "--attention-heads", "4", "--intermediate-size", "128",
-        "--pooled-epochs", "0", "--align-epochs", "8", "--epochs", "2", "--pairs-per-image", "1",
+        "--pooled-epochs", "0", "--align-epochs", "8", "--epochs", "2", "--pairs-per-image", "1", "--threads", "1",
         timeout=900,
     )  # fmt: skip
     run(

@@ -37,6 +37,9 @@ struct RetrievalVectors {
 };
 Metrics retrieval_metrics(const RetrievalVectors& vectors, const std::vector<std::size_t>& first);
 
+// The row of each image's first caption.
+std::vector<std::int64_t> first_captions(const PairFeatures& pairs);
+
 // The fusion layer, and the text layers and vision stages that are trained along.
 struct RetrievalModel {
   fusion::FusionTransformer fusion{nullptr};
@@ -87,8 +90,10 @@ class FusionRetrieval : public Trainable {
   // The projections of tokens standardised over training images and captions, and their late
   // interaction heard in the match logit.
   void begin_late_interaction();
-  // Its logits, scaled and shifted to fit validation pairs of which every second is true: it was
-  // trained on false pairs that are harder than any, and so doubts the true ones.
+  // What the match logit adds (cosine, late interaction, head), weighed by how well the sum ranks
+  // true pairs of the validation set above false ones that are like them, then scaled and shifted
+  // to fit pairs of which every second is true: it was trained on false pairs that are harder than
+  // any, and so doubts the true ones.
   void calibrate_match();
   // The mixing weights and the gain of a query of image and caption, fitted to finding the other
   // captions in the validation set: of the training set's images the towers know too much, so that

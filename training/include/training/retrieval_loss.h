@@ -32,6 +32,7 @@ struct ImageStates {
 };
 
 ImageStates select(const ImageStates& states, const at::Tensor& rows);  // rows [n] int64
+CaptionStates select(const CaptionStates& states, const at::Tensor& rows);
 
 fusion::FusionInput fusion_input(const ImageStates* images, const CaptionStates* captions);
 
