@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -35,6 +36,14 @@ struct TrainOptions {
   std::string file;
   bool resume = false, force = false, table = false, schema = false;
 };
+
+// A step frees what the next one asks for again. glibc gives it back to the kernel in between,
+// which hands it out a page at a time: a sixth of a fine-tuning step's processor time.
+void keep_freed_memory() {
+  constexpr int kLargestThreshold = 32 << 20;  // that glibc takes, in bytes
+  ::mallopt(M_MMAP_THRESHOLD, kLargestThreshold);
+  ::mallopt(M_TRIM_THRESHOLD, -1);  // never
+}
 
 // Where a person watches, one line that is written over; elsewhere a line an evaluation.
 class ProgressLine : public training::Observer {
@@ -105,6 +114,7 @@ int run_train(const TrainOptions& given) {
   options.encoding = [&progress](std::size_t done, std::size_t all) {
     progress.encoded(done, all);
   };
+  keep_freed_memory();
   const training::RunReport report = training::run_training(config, options);
   if (!group->is_first()) return report.interrupted ? interrupt.exit_code() : 0;
   if (report.interrupted) {
