@@ -5,16 +5,13 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <numbers>
 #include <vector>
@@ -41,28 +38,10 @@ Logistic fit_logistic(const at::Tensor& yes, const at::Tensor& no) {
   return fit;
 }
 
-namespace {
-
-constexpr double kRate = 0.03;
-
-// AdamW with a rate that falls as a cosine, on few numbers.
-void minimise(const std::vector<NamedParameter>& parameters,
-              const std::function<at::Tensor()>& loss) {
-  constexpr int kSteps = 120;
-  const c10::AutoGradMode gradients(true);
-  AdamW optimizer({{"fitted", parameters, kRate, 0.0}}, {});
-  for (int step = 0; step < kSteps; ++step) {
-    optimizer.zero_gradients();
-    loss().backward();
-    optimizer.step(0.5 * (1 + std::cos(std::numbers::pi * step / kSteps)));
-  }
-}
-
-}  // namespace
-
 FusedMix fit_fused_mix(const FusedParts& queries, const at::Tensor& texts, const at::Tensor& owner,
                        const FusedMix& start) {
-  constexpr double kInitialScale = 30;
+  constexpr int kSteps = 120;
+  constexpr double kRate = 0.03, kInitialScale = 30;
   const std::vector<at::Tensor> parts = {queries.image, queries.text, queries.token};
   // A query's cosines are sums of these, over a norm that is one of those: no vector is made again.
   std::vector<at::Tensor> of_texts, of_parts;
@@ -72,33 +51,27 @@ FusedMix fit_fused_mix(const FusedParts& queries, const at::Tensor& texts, const
   }
   const at::Tensor products = at::stack(of_parts, 1).reshape({-1, 3, 3});  // [N, 3, 3]
   const at::Tensor is_other = owner.unsqueeze(0) != at::arange(products.size(0)).unsqueeze(1);
+  const c10::AutoGradMode gradients(true);
   at::Tensor weights =
       at::tensor(std::vector<double>{start.image, start.text, start.token}, at::kFloat);
   at::Tensor log_scale = at::full({}, std::log(kInitialScale));
-  minimise({{"weights", weights.requires_grad_()}, {"log_scale", log_scale.requires_grad_()}}, [&] {
+  weights.requires_grad_();
+  log_scale.requires_grad_();
+  AdamW optimizer({{"fused mix", {{"weights", weights}, {"log_scale", log_scale}}, kRate, 0.0}},
+                  {});
+  for (int step = 0; step < kSteps; ++step) {
     at::Tensor cosines = of_texts[0] * weights[0];
     for (std::size_t i = 1; i < of_texts.size(); ++i)
       cosines = cosines + of_texts[i] * weights[static_cast<std::int64_t>(i)];
     const at::Tensor norm = at::matmul(at::matmul(products, weights), weights).sqrt();  // [N]
     const at::Tensor logits = cosines / norm.unsqueeze(1) * log_scale.exp();
     const at::Tensor own = logits.masked_fill(is_other, -std::numeric_limits<float>::infinity());
-    return (at::logsumexp(logits, 1) - at::logsumexp(own, 1)).mean();
-  });
+    const at::Tensor loss = (at::logsumexp(logits, 1) - at::logsumexp(own, 1)).mean();
+    optimizer.zero_gradients();
+    loss.backward();
+    optimizer.step(0.5 * (1 + std::cos(std::numbers::pi * step / kSteps)));
+  }
   return {weights[0].item<double>(), weights[1].item<double>(), weights[2].item<double>()};
-}
-
-at::Tensor fit_match_mix(const at::Tensor& yes, const std::vector<at::Tensor>& no) {
-  at::Tensor weights = at::ones({yes.size(1)});
-  minimise({{"weights", weights.requires_grad_()}}, [&] {
-    at::Tensor loss = at::zeros({});
-    for (const at::Tensor& false_ones : no) {
-      const at::Tensor logits =
-          at::matmul(at::cat({yes.unsqueeze(1), false_ones}, 1), weights);  // [N, 1 + K]
-      loss = loss + (at::logsumexp(logits, 1) - logits.select(1, 0)).mean();
-    }
-    return loss;
-  });
-  return weights.detach();
 }
 
 }  // namespace bifocal::training

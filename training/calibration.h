@@ -2,8 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <vector>
-
 namespace bifocal::training {
 
 // P(true) = sigmoid(scale * x + bias).
@@ -31,11 +29,5 @@ struct FusedMix {
 // texts [M, e] of norm 1, owner [M] int64: of which query each is. Every query has a text.
 FusedMix fit_fused_mix(const FusedParts& queries, const at::Tensor& texts, const at::Tensor& owner,
                        const FusedMix& start);
-
-// The weights [3] of the terms that a match logit adds, by which an image ranks its text above
-// false ones and a text its image: the cross-entropy of softmax, from ones. yes [N, 3]: the terms
-// of true pairs; no: of false ones beside each, [N, K, 3] for images and for texts. A term that is
-// zero everywhere keeps its weight.
-at::Tensor fit_match_mix(const at::Tensor& yes, const std::vector<at::Tensor>& no);
 
 }  // namespace bifocal::training

@@ -2,9 +2,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/stack.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -22,9 +19,7 @@ namespace bifocal::training {
 namespace {
 
 constexpr std::int64_t kEvaluatedTogether = 64;
-constexpr std::size_t kMostFitted = 1000;   // images that the fused query is fitted to
-constexpr std::int64_t kMostMatched = 600;  // images that the match logit is
-constexpr std::int64_t kCandidates = 8;     // false ones of each, the likeliest
+constexpr std::size_t kMostFitted = 1000;  // images that the fused query is fitted to
 
 }  // namespace
 
@@ -51,78 +46,38 @@ void FusionRetrieval::begin_late_interaction() {
   open_late_interaction(*model_.fusion);
 }
 
-namespace {
-
-// Of the first images of the validation set, with the first caption of each: pairs of an image and
-// a caption by number, and each one's likeliest false partners.
-struct Candidates {
-  at::Tensor captions;  // [N, K] int64: for each image, other images' captions
-  at::Tensor images;    // [N, K] int64: for each caption, other images
-};
-
-Candidates likeliest_false(const at::Tensor& image, const at::Tensor& text) {
-  at::Tensor likeness = at::matmul(image, text.t());  // [N, N]
-  likeness.fill_diagonal_(-2);                        // less than any cosine
-  const std::int64_t each = std::min(kCandidates, likeness.size(0) - 1);
-  return {std::get<1>(likeness.topk(each, 1)), std::get<1>(likeness.t().topk(each, 1))};
-}
-
-}  // namespace
-
 void FusionRetrieval::calibrate_match() {
   const c10::NoGradGuard no_grad;
   set_training(false);
-  const auto count =
-      std::min(kMostMatched, static_cast<std::int64_t>(validation_.size()));  // images, N
-  if (count < 2) return;
-  std::vector<std::int64_t> firsts = first_captions(validation_);
-  firsts.resize(static_cast<std::size_t>(count));
-  const ImageStates pictures = plain_images(validation_, range(0, count));
-  const CaptionStates told = captions(validation_, firsts);
-  const fusion::FusionTransformer& fusion = model_.fusion;
-  const nn::StateDict weights = nn::state_dict_of(*fusion);
-  // [P] and [P] of pairs -> [P, 3]: what the logit has of cosine, late interaction and head.
-  const auto terms = [&](const at::Tensor& images, const at::Tensor& texts) {
-    std::vector<at::Tensor> parts;
-    for (std::int64_t begin = 0; begin < images.size(0); begin += kEvaluatedTogether) {
-      const std::int64_t size = std::min(kEvaluatedTogether, images.size(0) - begin);
-      const ImageStates image = select(pictures, images.narrow(0, begin, size));
-      const CaptionStates text = select(told, texts.narrow(0, begin, size));
-      const fusion::FusionOutput both = fusion->forward(fusion_input(&image, &text));
-      const at::Tensor cosine = (both.vision * both.text).sum(1) * weights.at("match_scale");
-      const at::Tensor late = fusion->config().match_late_interaction
-                                  ? fusion->late_match(image.tokens, text.tokens, text.valid)
-                                  : at::zeros_like(cosine);
-      const at::Tensor head =
-          fusion->match(both) - cosine - late - weights.at("match_head.fc2.bias");
-      parts.push_back(at::stack({cosine, late, head}, 1));
+  const auto images = static_cast<std::int64_t>(validation_.size());
+  std::vector<at::Tensor> yes, no;
+  for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
+    std::vector<std::int64_t> rows, own, other;
+    for (std::int64_t row = begin; row < std::min(begin + kEvaluatedTogether, images); ++row) {
+      const auto i = static_cast<std::size_t>(row);
+      const auto next = static_cast<std::size_t>((row + 1) % images);
+      const std::size_t others = validation_.first[next + 1] - validation_.first[next];
+      for (std::size_t c = 0; c < validation_.first[i + 1] - validation_.first[i]; ++c) {
+        rows.push_back(row);
+        own.push_back(static_cast<std::int64_t>(validation_.first[i] + c));
+        other.push_back(static_cast<std::int64_t>(validation_.first[next] + c % others));
+      }
     }
-    return at::cat(parts);
-  };
-  const auto embeddings = [&](const ImageStates* image, const CaptionStates* text) {
-    return fusion->forward(fusion_input(image, text)).embedding;
-  };
-  const Candidates candidates =
-      likeliest_false(embeddings(&pictures, nullptr), embeddings(nullptr, &told));
-  const std::int64_t each = candidates.captions.size(1);
-  const at::Tensor own = at::arange(count);
-  const at::Tensor repeated = own.repeat_interleave(each);
-  const at::Tensor yes = terms(own, own);  // [N, 3]
-  const at::Tensor mix =
-      fit_match_mix(yes, {terms(repeated, candidates.captions.flatten()).view({count, each, 3}),
-                          terms(candidates.images.flatten(), repeated).view({count, each, 3})});
-  // What ranks well says nothing of how likely a pair is: of every image with its own caption and
-  // with any other.
-  const at::Tensor no = terms(own, own.roll(1, 0));
-  const Logistic fit = fit_logistic(at::matmul(yes, mix), at::matmul(no, mix));
-  const auto scale = [&](const char* name, std::int64_t term) {
+    const ImageStates pictures = plain_images(validation_, rows);
+    const auto match = [&](const std::vector<std::int64_t>& texts) {
+      const CaptionStates states = captions(validation_, texts);
+      return model_.fusion->match(model_.fusion->forward(fusion_input(&pictures, &states)));
+    };
+    yes.push_back(match(own));
+    no.push_back(match(other));
+  }
+  const Logistic fit = fit_logistic(at::cat(yes), at::cat(no));
+  const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
+  for (const char* name :
+       {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias", "late_gain"})
     if (const auto found = weights.find(name); found != weights.end())
-      at::Tensor(found->second).mul_(mix[term] * fit.scale);
-  };
-  scale("match_scale", 0);
-  scale("late_gain", 1);
-  scale("match_head.fc2.weight", 2);
-  at::Tensor(weights.at("match_head.fc2.bias")).fill_(fit.bias);
+      at::Tensor(found->second).mul_(fit.scale);
+  at::Tensor(weights.at("match_head.fc2.bias")).add_(fit.bias);
 }
 
 void FusionRetrieval::calibrate_fused() {

@@ -42,22 +42,6 @@ TEST(FusedMix, WeighsEachSideByWhatItTells) {
   EXPECT_GT(found(parts, fit, texts), found(parts, start, texts) + 0.1);
 }
 
-TEST(MatchMix, WeighsTermsByHowTheyRank) {
-  at::manual_seed(3);
-  // Of two terms of one size the first tells true pairs from false ones; the third is not there.
-  const auto terms = [](std::int64_t count, double told) {
-    at::Tensor drawn = at::randn({count, 3});
-    drawn.select(1, 0).add_(told);
-    drawn.select(1, 2).zero_();
-    return drawn;
-  };
-  const at::Tensor no = terms(kItems * 4, 0).view({kItems, 4, 3});
-  const at::Tensor mix = fit_match_mix(terms(kItems, 2), {no, no});
-  EXPECT_GT(mix[0].item<double>(), 1.4);
-  EXPECT_LT(std::abs(mix[1].item<double>()), 0.3);
-  EXPECT_EQ(mix[2].item<double>(), 1);
-}
-
 TEST(Logistic, FindsScaleAndThreshold) {
   at::manual_seed(2);
   const at::Tensor no = at::randn({4000}), yes = at::randn({4000}) + 3;

@@ -75,6 +75,7 @@ TEST_F(ContrastsRun, WritesABundleWhoseEvaluationAgrees) {
   const models::Bundle bundle = models::Bundle::open(directory / "bundle");
   bundle.verify_checksums();
   EXPECT_TRUE(bundle.fusion().match_cosine);
+  EXPECT_TRUE(bundle.fusion().match_late_interaction);
   EXPECT_THAT(bundle.card(), ::testing::HasSubstr("| trained on `scenes` | 24 | 144 |"));
   const auto model = models::FusionModel::load(bundle, nn::Precision::kFp32);
   const SetEncoder encoder(*model, 1);

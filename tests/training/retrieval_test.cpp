@@ -19,6 +19,7 @@
 #include "encoded_picture.h"
 #include "models/bundle.h"
 #include "models/fusion_model.h"
+#include "nn/weights.h"
 #include "ranks.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
@@ -128,6 +129,18 @@ TEST_F(RetrievalRun, AnImageWithASingleCaptionAsksForNoOther) {
     EXPECT_TRUE(weights.at(name).isfinite().all().item<bool>()) << name << weights.at(name);
 }
 
+TEST_F(RetrievalRun, WithALateLossTheMatchLogitHasALateInteraction) {
+  run_training(config("without"), {});
+  EXPECT_FALSE(models::Bundle::open(directory / "without").fusion().match_late_interaction);
+  TrainConfig late = config("with");
+  late.late_weight = 0.5;
+  run_training(late, {});
+  const models::Bundle bundle = models::Bundle::open(directory / "with");
+  EXPECT_TRUE(bundle.fusion().match_late_interaction);
+  const auto weights = core::Safetensors::open(bundle.fusion_weights());
+  EXPECT_NE(nn::read_state_dict(weights).at("late_gain").item<double>(), 0);
+}
+
 TEST_F(RetrievalRun, TrainsTheVisionStagesThatItIsToldTo) {
   TrainConfig thawed = config("bundle");
   thawed.vision_stages = 1;
@@ -190,6 +203,7 @@ TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
     TrainConfig config = this->config(out);
     config.dropout = config.pooled_dropout = config.drop_connect = 0;
     config.vision_stages = 1;
+    config.late_weight = 0.5;
     return config;
   };
   nlohmann::json text = core::JsonConfig::read(parts.text / "config.json").json();

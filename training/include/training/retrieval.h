@@ -90,10 +90,8 @@ class FusionRetrieval : public Trainable {
   // The projections of tokens standardised over training images and captions, and their late
   // interaction heard in the match logit.
   void begin_late_interaction();
-  // What the match logit adds (cosine, late interaction, head), weighed by how well the sum ranks
-  // true pairs of the validation set above false ones that are like them, then scaled and shifted
-  // to fit pairs of which every second is true: it was trained on false pairs that are harder than
-  // any, and so doubts the true ones.
+  // Its logits, scaled and shifted to fit validation pairs of which every second is true: it was
+  // trained on false pairs that are harder than any, and so doubts the true ones.
   void calibrate_match();
   // The mixing weights and the gain of a query of image and caption, fitted to finding the other
   // captions in the validation set: of the training set's images the towers know too much, so that
