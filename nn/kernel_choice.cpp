@@ -1,5 +1,6 @@
 #include "nn/kernel_choice.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 #include <c10/core/InferenceMode.h>
 
@@ -26,7 +27,7 @@ constexpr std::int64_t kMiniLmHidden = 384;
 constexpr std::int64_t kMiniLmIntermediate = 1536;
 
 constexpr double kClearly = 1.2;  // what a later candidate must win by
-constexpr int kRounds = 6;
+constexpr int kRounds = 20;       // made once a CPU, so there may be many
 
 struct Choice {
   const cpu::Kernels* kernels = nullptr;
@@ -46,10 +47,23 @@ std::string name_of(const cpu::Kernels* kernels) {
   return kernels == nullptr ? std::string() : std::string(kernels->name);
 }
 
+// LibTorch's operators on one thread while it lives, as they are when serving.
+class OneThread {
+ public:
+  OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
 // The candidates take turns, since others may use the core; of each, the best round of one short
 // and one long text's product counts.
 Choice measure(Precision precision, std::int64_t depth, std::int64_t columns) {
   const c10::InferenceMode inference;
+  const OneThread one_thread;
   const LinearWeights linear(at::full({columns, depth}, 0.01), at::full({columns}, 0.1));
   const std::array<at::Tensor, 2> texts = {at::full({12, depth}, 0.5), at::full({48, depth}, 0.5)};
   struct Candidate {
