@@ -188,9 +188,7 @@ at::Tensor FusionWeights::late_interaction(const at::Tensor& image, const at::Te
                                            const at::Tensor& text_valid) const {
   const at::Tensor of_tokens = found(
       at::matmul(nn::l2_normalize(text), nn::l2_normalize(image).transpose(-2, -1)));  // [B, L]
-  if (!text_valid.defined()) return of_tokens.mean(-1);
-  return of_tokens.masked_fill(text_valid.logical_not(), 0).sum(-1) /
-         text_valid.sum(-1).clamp_min(1);
+  return nn::pool(of_tokens.unsqueeze(-1), text_valid, nn::Pooling::kMean).squeeze(-1);
 }
 
 at::Tensor FusionWeights::late_interaction_of_all(const at::Tensor& image, const at::Tensor& text,
@@ -200,9 +198,7 @@ at::Tensor FusionWeights::late_interaction_of_all(const at::Tensor& image, const
                                          nn::l2_normalize(image).flatten(0, 1).t());  // [B L, A n]
   const at::Tensor of_tokens =
       found(likeness.view({texts * length, images, image.size(1)})).view({texts, length, images});
-  const at::Tensor padding = text_valid.logical_not().unsqueeze(-1);  // [B, L, 1]
-  const at::Tensor count = text_valid.sum(-1, /*keepdim=*/true).clamp_min(1);
-  return (of_tokens.masked_fill(padding, 0).sum(1) / count).t();
+  return nn::pool(of_tokens, text_valid, nn::Pooling::kMean).t();
 }
 
 at::Tensor FusionWeights::late_match(const at::Tensor& late_interaction) const {
@@ -347,7 +343,8 @@ FusionOutput CompiledFusionTransformer::forward(const FusionInput& input) const 
   at::Tensor late_interaction;
   if (late) late_interaction = at::zeros({input.vision_tokens.size(0)}, at::kFloat);
   const auto relate = [&](std::int64_t item, const at::Tensor& image, const at::Tensor& text) {
-    late_interaction[item].copy_(weights.late_interaction(image, text, {}));
+    late_interaction.narrow(0, item, 1)
+        .copy_(weights.late_interaction(image.unsqueeze(0), text.unsqueeze(0), {}));
   };
   FusionOutput output = weights.embed(
       config, input,

@@ -25,6 +25,10 @@ inline void randomise(torch::nn::Module& module) {
   const c10::NoGradGuard no_grad;
   for (auto& parameter : module.named_parameters()) {
     auto& tensor = parameter.value();
+    if (parameter.key().starts_with("late_")) {  // sizes of a trained layer: draws nothing
+      tensor.fill_(0.5);
+      continue;
+    }
     const double size =
         tensor.dim() == 2 ? 2.0 / std::sqrt(static_cast<double>(tensor.size(1))) : 0.3;
     const bool near_one = parameter.key().ends_with("norm.weight") ||

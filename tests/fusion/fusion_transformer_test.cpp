@@ -224,8 +224,8 @@ TEST(FusionTransformer, EveryEmbeddingHasNormOne) {
 TEST(FusionTransformer, BothSidesCount) {
   for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
     const auto both = fusion->forward(input).embedding;
-    EXPECT_GT(relative_error(fusion->forward(without_text(input)).embedding, both), 2e-5);
-    EXPECT_GT(relative_error(fusion->forward(without_image(input)).embedding, both), 2e-5);
+    EXPECT_GT(relative_error(fusion->forward(without_text(input)).embedding, both), 1e-3);
+    EXPECT_GT(relative_error(fusion->forward(without_image(input)).embedding, both), 1e-3);
   });
 }
 
