@@ -71,9 +71,15 @@ void check_input(const FusionConfig& config, const FusionInput& input) {
     throw invalid("There are " + std::to_string(vision.size(1)) + " visual tokens for a grid of " +
                   std::to_string(input.grid_height) + " by " + std::to_string(input.grid_width));
   }
-  if (vision.defined() && text.defined() && vision.size(0) != text.size(0)) {
-    throw invalid("There are " + std::to_string(vision.size(0)) + " images for " +
-                  std::to_string(text.size(0)) + " texts");
+  if (vision.defined() && input.vision_rows.defined() && input.vision_rows.dim() != 1) {
+    throw invalid("The rows of images must have shape [items]");
+  }
+  if (vision.defined() && text.defined()) {
+    const std::int64_t shown = (input.vision_rows.defined() ? input.vision_rows : vision).size(0);
+    if (shown != text.size(0)) {
+      throw invalid("There are " + std::to_string(shown) + " images for " +
+                    std::to_string(text.size(0)) + " texts");
+    }
   }
   if (text.defined() && input.text_valid.defined() &&
       input.text_valid.sizes() != text.sizes().slice(0, 2)) {
@@ -145,6 +151,15 @@ ClassHeadWeights ClassHeadWeights::compiled(nn::Precision precision) const {
   return copy;
 }
 
+namespace {
+
+// [I, ...] of distinct images -> [B, ...] of items.
+at::Tensor of_items(const FusionInput& input, const at::Tensor& of_images) {
+  return input.vision_rows.defined() ? of_images.index_select(0, input.vision_rows) : of_images;
+}
+
+}  // namespace
+
 FusionWeights::ProjectedTokens FusionWeights::project(const FusionInput& input) const {
   ProjectedTokens projected;
   if (input.vision_tokens.defined())
@@ -156,12 +171,12 @@ FusionWeights::ProjectedTokens FusionWeights::project(const FusionInput& input) 
 // [B, 1 + h * w + L, d]: the fusion token, then what is there of image and text.
 at::Tensor FusionWeights::tokens(const FusionConfig& config, const FusionInput& input,
                                  const ProjectedTokens& projected) const {
-  const std::int64_t batch =
-      (input.vision_tokens.defined() ? input.vision_tokens : input.text_tokens).size(0);
-  std::vector<at::Tensor> parts = {fusion_token.expand({batch, 1, config.hidden_size})};
+  std::vector<at::Tensor> parts;
   if (projected.image.defined())
-    parts.push_back(projected.image + visual_position(config, *this, input));
+    parts.push_back(of_items(input, projected.image + visual_position(config, *this, input)));
   if (projected.text.defined()) parts.push_back(projected.text + text_type);
+  const std::int64_t batch = parts.front().size(0);
+  parts.insert(parts.begin(), fusion_token.expand({batch, 1, config.hidden_size}));
   return at::cat(parts, 1);
 }
 
@@ -205,6 +220,18 @@ at::Tensor FusionWeights::late_match(const at::Tensor& late_interaction) const {
   return late_interaction * late_gain * kLateScale;
 }
 
+at::Tensor FusionWeights::late_interaction(const FusionInput& input,
+                                           const ProjectedTokens& projected) const {
+  return late_interaction(of_items(input, projected.image), projected.text, input.text_valid);
+}
+
+at::Tensor FusionWeights::late_match(const FusionConfig& config, const FusionInput& both) const {
+  check_input(config, both);
+  if (!has_late_interaction(config, both))
+    throw invalid("A late interaction needs an image and a text, and match_late_interaction");
+  return late_match(late_interaction(both, project(both)));
+}
+
 at::Tensor own_vector(const ProjectionWeights& projection, const at::Tensor& pooled) {
   return nn::l2_normalize(projection.forward(pooled));
 }
@@ -214,7 +241,7 @@ FusionOutput FusionWeights::forward(const FusionConfig& config, const FusionInpu
   const ProjectedTokens projected = project(input);
   FusionOutput output = embed(config, input, context(config, input, projected));
   if (has_late_interaction(config, input))
-    output.late_interaction = late_interaction(projected.image, projected.text, input.text_valid);
+    output.late_interaction = late_interaction(input, projected);
   return output;
 }
 
@@ -222,7 +249,7 @@ FusionOutput FusionWeights::embed(const FusionConfig& config, const FusionInput&
                                   at::Tensor context) const {
   FusionOutput output;
   output.context = std::move(context);
-  output.vision_pooled = input.vision_pooled;
+  if (input.vision_pooled.defined()) output.vision_pooled = of_items(input, input.vision_pooled);
   output.text_pooled = input.text_pooled;
   const at::Tensor own = nn::l2_normalize(embedding_head.forward(output.context));
   if (!config.skip) {
@@ -231,7 +258,7 @@ FusionOutput FusionWeights::embed(const FusionConfig& config, const FusionInput&
   }
   const bool image = input.vision_tokens.defined();
   const bool text = input.text_tokens.defined();
-  if (image) output.vision = own_vector(pooled_vision, input.vision_pooled);
+  if (image) output.vision = of_items(input, own_vector(pooled_vision, input.vision_pooled));
   if (text) output.text = own_vector(pooled_text, input.text_pooled);
   const at::Tensor skip =
       image && text
@@ -334,9 +361,10 @@ FusionOutput CompiledFusionTransformer::forward(const FusionInput& input) const 
   const c10::InferenceMode inference;
   const FusionConfig& config = packed_->config;
   const FusionWeights& weights = packed_->weights;
+  if (input.vision_cells.defined() || input.vision_rows.defined())
+    throw invalid("What serves takes whole maps, one for each item");
   if (!packed_->plan) return weights.forward(config, input);
   check_input(config, input);
-  if (input.vision_cells.defined()) throw invalid("What serves takes whole maps, without cells");
   const at::Tensor position =
       input.vision_tokens.defined() ? visual_position(config, weights, input) : at::Tensor();
   const bool late = has_late_interaction(config, input);

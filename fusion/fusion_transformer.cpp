@@ -123,12 +123,8 @@ at::Tensor FusionTransformerImpl::own_text_vector(const at::Tensor& pooled) cons
   return own_vector(pooled_text_->weights(), pooled);
 }
 
-at::Tensor FusionTransformerImpl::late_match(const at::Tensor& image_tokens,
-                                             const at::Tensor& text_tokens,
-                                             const at::Tensor& text_valid) const {
-  const FusionWeights all = weights();
-  return all.late_match(all.late_interaction(all.vision_projection.forward(image_tokens),
-                                             all.text_projection.forward(text_tokens), text_valid));
+at::Tensor FusionTransformerImpl::late_match(const FusionInput& both) const {
+  return weights().late_match(config_, both);
 }
 
 at::Tensor FusionTransformerImpl::late_match_of_all(const at::Tensor& image_tokens,

@@ -68,6 +68,7 @@ struct FusionWeights {
   at::Tensor late_interaction_of_all(const at::Tensor& image, const at::Tensor& text,
                                      const at::Tensor& text_valid) const;
   at::Tensor late_match(const at::Tensor& late_interaction) const;
+  at::Tensor late_match(const FusionConfig& config, const FusionInput& both) const;
   at::Tensor match(const FusionConfig& config, const FusionOutput& both) const;
   at::Tensor classify(const FusionConfig& config, const FusionOutput& output,
                       std::size_t label_set) const;
@@ -78,9 +79,11 @@ struct FusionWeights {
 
  private:
   struct ProjectedTokens {  // before position and type; undefined where a side is absent
-    at::Tensor image, text;
+    at::Tensor image;       // [I, n, d]: of each distinct image
+    at::Tensor text;        // [B, L, d]
   };
   ProjectedTokens project(const FusionInput& input) const;
+  at::Tensor late_interaction(const FusionInput& input, const ProjectedTokens& projected) const;
   at::Tensor tokens(const FusionConfig& config, const FusionInput& input,
                     const ProjectedTokens& projected) const;
   at::Tensor context(const FusionConfig& config, const FusionInput& input,

@@ -25,10 +25,6 @@ constexpr std::size_t kEvaluatedTogether = 128;
 bool is_projection(const std::string& name) {
   return name.starts_with("vision_projection.") || name.starts_with("text_projection.");
 }
-bool is_gain(const std::string& name) {
-  return name == "pooled_mix" || name == "residual_gain" || name == "match_scale" ||
-         is_late_gain(name);
-}
 
 }  // namespace
 
@@ -135,22 +131,21 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
   const at::Tensor text_tokens =
       features.texts.hidden.index_select(0, text_rows).narrow(1, 0, longest).to(at::kFloat);
   // Each image once, however many pairs show it; its stages are trained in the last phase alone.
-  const ImageStates image_states = [&] {
+  const auto [distinct, place] = at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
+  const ImageStates image_states = [&, &distinct = distinct] {
     const c10::AutoGradMode trained(options_.phase == Phase::kFusion &&
                                     c10::GradMode::is_enabled());
-    const auto [distinct, place] =
-        at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
-    return select(vision_.forward(features.images, distinct, at::zeros_like(distinct)), place);
+    return vision_.forward(features.images, distinct, at::zeros_like(distinct));
   }();
-  if (options_.phase == Phase::kTokenProjections) {
-    const at::Tensor given = [&] {
-      const c10::NoGradGuard no_grad;
-      return cosine_logit(image_states.pooled, text_pooled);
-    }();
-    return given + fusion_->late_match(image_states.tokens, text_tokens, valid);
-  }
   const CaptionStates text_states{text_tokens, text_pooled, valid};
-  return fusion_->match(fusion_->forward(fusion_input(&image_states, &text_states)));
+  fusion::FusionInput both = fusion_input(&image_states, &text_states);
+  both.vision_rows = place;
+  if (options_.phase == Phase::kFusion) return fusion_->match(fusion_->forward(both));
+  const at::Tensor given = [&, &place = place] {
+    const c10::NoGradGuard no_grad;
+    return cosine_logit(image_states.pooled.index_select(0, place), text_pooled);
+  }();
+  return given + fusion_->late_match(both);
 }
 
 Loss ContrastTraining::loss(const Batch& batch) {

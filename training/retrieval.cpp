@@ -23,16 +23,6 @@ constexpr double kLargestScale = 100;  // of the contrastive loss, as in CLIP
 constexpr std::int64_t kEvaluatedTogether = 64;
 constexpr std::int64_t kLengthGroups = 4;
 
-bool starts_with_any(const std::string& name, std::initializer_list<std::string_view> prefixes) {
-  return std::any_of(prefixes.begin(), prefixes.end(),
-                     [&name](std::string_view prefix) { return name.starts_with(prefix); });
-}
-
-bool is_gain(const std::string& name) {
-  return is_late_gain(name) ||
-         starts_with_any(name, {"pooled_mix", "residual_gain", "match_scale", "logit_scale"});
-}
-
 // Two different captions of an image, or its only one twice.
 std::pair<std::size_t, std::size_t> draw_captions(const PairFeatures& pairs, std::size_t image,
                                                   Random& random) {

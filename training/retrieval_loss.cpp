@@ -81,7 +81,7 @@ at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& 
 
 namespace {
 
-// By what the match logit is without its head. vision, text [b, e]: the towers' own vectors.
+// By what the match logit is without its head. `own` has this rank's vectors of either tower.
 at::Tensor late_loss(const fusion::FusionTransformerImpl& fusion, const ImageStates& images,
                      const CaptionStates& captions, const fusion::FusionOutput& own,
                      const ProcessGroup& group) {

@@ -1,13 +1,16 @@
 #include "fusion/fusion_transformer.h"
 
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randperm.h>
 #include <ATen/ops/upsample_bilinear2d.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -162,6 +165,34 @@ TEST(FusionTransformer, TokensWithTheirCellsMayComeInAnyOrder) {
   });
 }
 
+// Training shows an image with several texts, and projects it once.
+TEST(FusionTransformer, SeveralItemsMayShowOneImage) {
+  for_each_fusion([](FusionTransformer& fusion, const FusionInput& input) {
+    const auto items = input.vision_tokens.size(0);
+    const auto distinct = std::min<std::int64_t>(items, 2);
+    const auto of_item = at::arange(items).remainder(distinct);
+    for (const bool cells : {false, true}) {
+      FusionInput shared = input;
+      if (cells)
+        shared.vision_cells =
+            at::arange(input.vision_tokens.size(1)).expand({items, input.vision_tokens.size(1)});
+      FusionInput repeated = shared;
+      repeated.vision_tokens = input.vision_tokens.index_select(0, of_item);
+      repeated.vision_pooled = input.vision_pooled.index_select(0, of_item);
+      shared.vision_tokens = input.vision_tokens.narrow(0, 0, distinct);
+      shared.vision_pooled = input.vision_pooled.narrow(0, 0, distinct);
+      if (cells) shared.vision_cells = shared.vision_cells.narrow(0, 0, distinct);
+      shared.vision_rows = of_item;
+      expect_same(fusion->forward(shared), fusion->forward(repeated), 1e-5);
+      expect_same(fusion->forward(without_text(shared)), fusion->forward(without_text(repeated)),
+                  1e-5);
+      EXPECT_THROW(fusion->compile(nn::Precision::kFp32).forward(shared), Error);
+      shared.vision_rows = at::zeros({items + 1}, at::kLong);
+      EXPECT_THROW(fusion->forward(shared), Error);
+    }
+  });
+}
+
 TEST(FusionTransformer, AFreshMatchWithCosineIsTheScaledCosine) {
   FusionConfig config;
   config.match_cosine = true;
@@ -187,10 +218,8 @@ TEST(FusionTransformer, LateInteractionAddsToTheMatch) {
   const FusionOutput both = fusion->forward(input);
   EXPECT_LE(both.late_interaction.abs().max().item<double>(), 1);  // a mean of cosines
   EXPECT_LT(relative_error(fusion->match(both), fresh + 10 * both.late_interaction), 1e-5);
-  EXPECT_LT(
-      relative_error(fusion->late_match(input.vision_tokens, input.text_tokens, input.text_valid),
-                     10 * both.late_interaction),
-      1e-5);
+  EXPECT_LT(relative_error(fusion->late_match(input), 10 * both.late_interaction), 1e-5);
+  EXPECT_THROW(fusion->late_match(without_text(input)), Error);
   EXPECT_FALSE(fusion->forward(without_text(input)).late_interaction.defined());
 }
 

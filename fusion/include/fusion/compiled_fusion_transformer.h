@@ -19,6 +19,10 @@ struct FusionInput {
   // Where only some of the map's tokens are given, as in training: which, row by row, [B, n] int64;
   // vision_tokens is then [B, n, C]. Not for the compiled form.
   at::Tensor vision_cells;
+  // Where several items show one image, as in training: which, [B] int64; the tokens, the pooled
+  // and the cells are then those of each distinct image, [I, ...], and are projected once.
+  // Undefined: each item has its own. Not for the compiled form.
+  at::Tensor vision_rows;
   at::Tensor text_tokens;  // [B, L, H]
   at::Tensor text_pooled;  // [B, H]
   at::Tensor text_valid;   // [B, L] bool or undefined

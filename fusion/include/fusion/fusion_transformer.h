@@ -37,12 +37,11 @@ class FusionTransformerImpl : public torch::nn::Module {
   // is trained before there is a transformer. With a skip only.
   at::Tensor own_image_vector(const at::Tensor& pooled) const;
   at::Tensor own_text_vector(const at::Tensor& pooled) const;
-  // What the late interaction adds to the match logit, [B], of both towers' tokens [B, n, C] and
-  // [B, L, H], and which of the text's are valid [B, L]: no layer of the encoder takes part. With
-  // match_late_interaction only.
-  at::Tensor late_match(const at::Tensor& image_tokens, const at::Tensor& text_tokens,
-                        const at::Tensor& text_valid) const;
-  // The same of every image with every text, [A, n, C] and [B, L, H] -> [A, B].
+  // What the late interaction of both sides adds to the match logit, [B]: no layer of the encoder
+  // takes part. With match_late_interaction only. Throws as forward does, and without both sides.
+  at::Tensor late_match(const FusionInput& both) const;
+  // The same of every image with every text, [A, n, C], [B, L, H] and which of the texts' tokens
+  // are valid [B, L] -> [A, B].
   at::Tensor late_match_of_all(const at::Tensor& image_tokens, const at::Tensor& text_tokens,
                                const at::Tensor& text_valid) const;
 

@@ -33,4 +33,10 @@ inline bool is_late_gain(const std::string& name) {
   return name == "late_attention_scale" || name == "late_gain";
 }
 
+// Of the few numbers that weigh one part of an output against another.
+inline bool is_gain(const std::string& name) {
+  return is_late_gain(name) || name == "pooled_mix" || name == "residual_gain" ||
+         name == "match_scale" || name == "logit_scale";
+}
+
 }  // namespace bifocal::training
