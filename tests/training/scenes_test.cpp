@@ -35,13 +35,13 @@ std::vector<std::string> words_of(const std::string& sentence) {
 struct Reader {
   const Scene& scene;
 
-  static std::size_t place(const auto& names, const std::string& name) {
+  static std::size_t place(const auto& names, std::string_view name) {
     for (std::size_t i = 0; i < names.size(); ++i)
       if (names[i] == name) return i;
     ADD_FAILURE() << name << " is not known";
     return 0;
   }
-  std::vector<SceneObject> of(const std::string& colour, const std::string& shape) const {
+  std::vector<SceneObject> of(std::string_view colour, std::string_view shape) const {
     std::vector<SceneObject> found;
     for (const SceneObject& object : scene.objects)
       if ((colour.empty() || object.colour == place(kSceneColours, colour)) &&
@@ -58,7 +58,7 @@ struct Reader {
     const std::vector<std::string> w = words_of(sentence);
     if (w[0] == "there") {
       static const std::map<std::string, std::size_t> numbers = {
-          {"one", 1}, {"two", 2}, {"three", 3}, {"four", 4}};
+          {"no", 0}, {"one", 1}, {"two", 2}, {"three", 3}};
       if (w[2] == "a") return !of(w[3], w[4]).empty();
       std::string shape = w[3];
       if (w[2] != "one") shape.resize(shape.size() - (shape == "crosses" ? 2 : 1));
@@ -176,6 +176,47 @@ TEST(Scenes, HeldOutCombinationsAndLayoutsAreInTestAlone) {
             << contrast.true_text;
       }
   }
+}
+
+// Whoever knows the colour of one of the two, or how often each is there, still cannot tell.
+TEST(Scenes, WhetherColoursAreTheSameTakesBothOfThem) {
+  for (const SceneSplit split : {SceneSplit::kTrain, SceneSplit::kTest})
+    for (const Scene& scene : scenes(split, 1000)) {
+      const Reader reader{scene};
+      const Contrast& contrast = scene.contrasts[2];
+      ASSERT_EQ(contrast.kind, "same colour");
+      for (const std::string& sentence : {contrast.true_text, contrast.false_text}) {
+        const auto words = words_of(sentence);
+        const SceneObject one = reader.only("", words[1]), other = reader.only("", words[4]);
+        const auto like = [&](const SceneObject& object) {  // whose shape is there once, too
+          return std::ranges::count_if(scene.objects, [&](const SceneObject& o) {
+            return o.colour == object.colour && reader.of("", kSceneShapes[o.shape]).size() == 1;
+          });
+        };
+        EXPECT_GE(like(one), 2) << sentence;
+        EXPECT_EQ(like(one), like(other)) << sentence;
+        if (split != SceneSplit::kTrain) continue;
+        EXPECT_FALSE(is_held_out_description(one.colour, other.shape)) << sentence;
+        EXPECT_FALSE(is_held_out_description(other.colour, one.shape)) << sentence;
+      }
+    }
+}
+
+TEST(Scenes, HowManyObjectsThereAreTellsNothingOfACount) {
+  std::map<std::pair<std::string, std::size_t>, std::pair<double, double>> said;
+  for (const Scene& scene : scenes(SceneSplit::kTrain, 3000)) {
+    const Contrast& contrast = scene.contrasts[1];
+    ASSERT_EQ(contrast.kind, "count");
+    // Of the two numbers, which are neighbours, the sentence says the lower or the higher.
+    const std::string of_true = words_of(contrast.true_text)[2],
+                      of_false = words_of(contrast.false_text)[2];
+    ++said[{of_true + " or " + of_false, scene.objects.size()}].first;
+    ++said[{of_false + " or " + of_true, scene.objects.size()}].second;
+  }
+  EXPECT_EQ(said.size(), 2U * (4 + 2 + 1));
+  for (const auto& [what, times] : said)
+    EXPECT_LT(std::abs(times.first - times.second) / std::sqrt(times.first + times.second), 4.5)
+        << what.first << ", of " << what.second << " objects";
 }
 
 TEST(Scenes, LayoutsAreHeldOutWithTheirMirrorImages) {

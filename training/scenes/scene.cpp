@@ -15,7 +15,8 @@ constexpr std::size_t kColours = kSceneColours.size();
 constexpr std::size_t kShapes = kSceneShapes.size();
 constexpr std::size_t kCells = kSceneGrid * kSceneGrid;
 constexpr std::size_t kFewest = 4, kMost = 7;  // objects
-constexpr std::array<std::string_view, 5> kNumbers = {"no", "one", "two", "three", "four"};
+constexpr std::size_t kMostCounted = 3;        // of one shape
+constexpr std::array<std::string_view, kMostCounted + 1> kNumbers = {"no", "one", "two", "three"};
 constexpr std::array<Colour, kColours> kPixels = {
     {{214, 44, 44}, {44, 156, 66}, {48, 88, 214}, {236, 200, 40}, {148, 56, 178}, {30, 30, 30}}};
 constexpr int kPixelVariation = 16;
@@ -45,11 +46,12 @@ Plan draw_plan(bool is_test, Random& random) {
   Plan plan;
   plan.is_test = is_test;
   plan.counted_shape = random.below(kShapes);
-  const std::size_t low = 1 + random.below(3);
+  const std::size_t low = random.below(kMostCounted);
   plan.counted = low + random.below(2);
   plan.miscounted = 2 * low + 1 - plan.counted;
-  // Three shapes that are there once are needed for the same colour and another.
-  const std::size_t fewest = std::max(kFewest, plan.counted == 1 ? 3 : plan.counted + 3);
+  // Two of one colour and two of another are needed whose shapes are there once, beside as many of
+  // the counted one as either sentence says: how many objects there are tells nothing of them.
+  const std::size_t fewest = low == 0 ? kFewest : low + 1 + kFewest;
   plan.count = fewest + random.below(kMost - fewest + 1);
   plan.true_is_held_out = random.below(2) == 0;
   plan.swaps_colour = random.below(2) == 0;
@@ -152,12 +154,18 @@ std::optional<Contrast> count(const Plan& plan) {
   return Contrast{"count", plural(sentence(plan.counted)), plural(sentence(plan.miscounted))};
 }
 
-// "the circle and the square have the same colour", of shapes that are there once.
-std::optional<Contrast> same_colour(const Scene& scene, Random& random) {
+// "the circle and the square have the same colour", of shapes that are there once. Of the colour of
+// what is not like the first there are as many such shapes, two at least: else how often a colour
+// is there, or that only a shape which is there twice has it too, would tell. In training the false
+// one is possible: were a colour held out of a shape, that alone would tell.
+std::optional<Contrast> same_colour(const Scene& scene, const Plan& plan, Random& random) {
   std::vector<SceneObject> single;
   for (const SceneObject& object : scene.objects)
     if (number_of(scene, [&](const SceneObject& o) { return o.shape == object.shape; }) == 1)
       single.push_back(object);
+  const auto of_colour = [&single](std::size_t colour) {
+    return std::ranges::count(single, colour, &SceneObject::colour);
+  };
   const auto sentence = [](const SceneObject& a, const SceneObject& b) {
     return "the " + std::string(kSceneShapes[a.shape]) + " and the " +
            std::string(kSceneShapes[b.shape]) + " have the same colour";
@@ -167,6 +175,10 @@ std::optional<Contrast> same_colour(const Scene& scene, Random& random) {
     for (const SceneObject& b : single)
       for (const SceneObject& c : single) {
         if (a.shape == b.shape || a.colour != b.colour || a.colour == c.colour) continue;
+        if (of_colour(a.colour) != of_colour(c.colour)) continue;
+        if (!plan.is_test && (is_held_out_description(a.colour, c.shape) ||
+                              is_held_out_description(c.colour, a.shape)))
+          continue;
         choices.push_back({"same colour", sentence(a, b), sentence(a, c)});
         choices.push_back({"same colour", sentence(b, a), sentence(c, a)});
       }
@@ -223,7 +235,7 @@ std::optional<Contrast> comparison(const Scene& scene, const Plan& plan, bool is
 std::vector<Contrast> sentences(const Scene& scene, const Plan& plan, Random& random) {
   std::vector<Contrast> contrasts;
   for (const std::optional<Contrast>& contrast :
-       {presence(scene, plan, random), count(plan), same_colour(scene, random),
+       {presence(scene, plan, random), count(plan), same_colour(scene, plan, random),
         side(scene, plan, random), comparison(scene, plan, false, random),
         comparison(scene, plan, true, random)}) {
     if (!contrast) return {};
