@@ -93,7 +93,7 @@ Choice measure(Precision precision, std::int64_t depth, std::int64_t columns) {
 }
 
 // The CPU, and all that it can run of what this build has.
-std::string what_is_timed() {
+std::string describe_what_is_timed() {
   std::string timed = "CPU";
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
@@ -105,6 +105,11 @@ std::string what_is_timed() {
   for (const Precision precision : {Precision::kFp32, Precision::kBf16})
     for (const cpu::Kernels* kernels : candidates(precision))
       timed += ", " + std::string(kernels == nullptr ? "torch" : kernels->name);
+  return timed;
+}
+
+const std::string& what_is_timed() {
+  static const std::string timed = describe_what_is_timed();
   return timed;
 }
 
