@@ -5,9 +5,9 @@
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/batch_norm.h>
-#include <ATen/ops/clamp.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/hardtanh.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros.h>
@@ -137,17 +137,31 @@ at::Tensor pack(const at::Tensor& weight, const Conv2dGeometry& geometry) {
 }  // namespace
 
 at::Tensor activate(const at::Tensor& x, ConvActivation activation) {
-  return activation == ConvActivation::kSilu ? at::silu(x) : at::clamp(x, 0, 6);
+  // Not clamp, whose gradient takes several passes and is 1 at both ends, where PyTorch's ReLU6 has
+  // 0.
+  return activation == ConvActivation::kSilu ? at::silu(x) : at::hardtanh(x, 0, 6);
 }
 
 at::Tensor ConvNormAct::forward(const at::Tensor& x) const {
   if (packed) return packed_convolution(*this, x);
   const Convolution conv = convolution_of(*this, x);
-  at::Tensor y = at::conv2d(conv.input, conv.weight, bias, conv.stride, conv.padding, kNoDilation,
-                            geometry.groups);
-  if (norm)
-    y = at::batch_norm(y, norm->weight, norm->bias, norm->running_mean, norm->running_var,
-                       norm->training, norm->momentum, norm->eps, /*cudnn_enabled=*/false);
+  const auto convolve = [&](const at::Tensor& kernel, const at::Tensor& shift) {
+    return at::conv2d(conv.input, kernel, shift, conv.stride, conv.padding, kNoDilation,
+                      geometry.groups);
+  };
+  at::Tensor y;
+  if (!norm) {
+    y = convolve(conv.weight, bias);
+  } else if (norm->training) {
+    y = at::batch_norm(convolve(conv.weight, {}), norm->weight, norm->bias, norm->running_mean,
+                       norm->running_var, /*training=*/true, norm->momentum, norm->eps,
+                       /*cudnn_enabled=*/false);
+  } else {
+    // With statistics that stand still it is a scale and a shift, of the weights rather than of the
+    // map: autograd would keep the map and go over it three times more.
+    const at::Tensor scale = norm->weight * at::rsqrt(norm->running_var + norm->eps);  // [out]
+    y = convolve(conv.weight * scale.view({-1, 1, 1, 1}), norm->bias - norm->running_mean * scale);
+  }
   return activation ? activate(y, *activation) : y;
 }
 
