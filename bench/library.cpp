@@ -2,7 +2,7 @@
 // caller: what bench/serving.py holds the server against. One JSON object.
 //
 //   bench_library --model BUNDLE --bodies FILE --seconds 5 [--warm-seconds 2]
-//                 [--precision fp32|bf16|auto] [--at-once 256]
+//                 [--precision fp32|bf16|auto] [--at-once 256] [--threads-per-worker 1]
 //
 // FILE is the one that bench_load sends: a request for /v1/fused/embeddings a line.
 
@@ -27,6 +27,7 @@ struct Options {
   std::string model, bodies, precision = "fp32";
   double seconds = 5, warm_seconds = 2;
   std::size_t at_once = 256;
+  int threads_per_worker = 1;
 };
 
 std::vector<bifocal::Item> read_items(const std::string& path) {
@@ -54,6 +55,7 @@ int run(const Options& options) {
       {"auto", bifocal::Precision::kAuto}};
   bifocal::LoadOptions load;
   load.precision = precisions.at(options.precision);
+  load.threads_per_worker = options.threads_per_worker;
   const bifocal::Model model = bifocal::Model::load(options.model, load);
   const std::vector<bifocal::Item> items = read_items(options.bodies);
   using Clock = std::chrono::steady_clock;
@@ -97,6 +99,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds);
   app.add_option("--warm-seconds", options.warm_seconds);
   app.add_option("--at-once", options.at_once)->check(CLI::PositiveNumber);
+  app.add_option("--threads-per-worker", options.threads_per_worker)->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);

@@ -97,7 +97,7 @@ class Engine::Threads {
   using Done = std::vector<JobPointer>;  // jobs whose last item is finished: told without the lock
 
   void prepare_loop();
-  void work_loop(int core);
+  void work_loop(std::size_t worker);
   bool room_for_ready() const;
   std::vector<Taken> take_items(Done& done);
   void keep_prepared(const Taken& taken, Result<PreparedItem> prepared, Clock::time_point began,
@@ -136,18 +136,27 @@ class Engine::Threads {
   std::vector<std::thread> threads_;
 };
 
+namespace {
+
+std::size_t threads_per_worker(const EngineOptions& options) {
+  return static_cast<std::size_t>(std::max(options.threads_per_worker, 1));
+}
+
+std::size_t count_workers(const EngineOptions& options) {
+  if (options.workers > 0) return static_cast<std::size_t>(options.workers);
+  return std::max<std::size_t>(1, allowed_cores().size() / threads_per_worker(options));
+}
+
+}  // namespace
+
 Engine::Threads::Threads(const EngineOptions& options)
     : options_(options),
-      worker_count_(options.workers > 0 ? static_cast<std::size_t>(options.workers)
-                                        : allowed_cores().size()),
+      worker_count_(count_workers(options)),
       rate_(static_cast<double>(worker_count_)) {
-  const std::vector<int> cores = allowed_cores();
-  const std::size_t preparers =
-      options.preparers > 0 ? static_cast<std::size_t>(options.preparers) : worker_count_;
-  for (std::size_t i = 0; i < worker_count_; ++i) {
-    const int core = options.pin_workers ? cores[i % cores.size()] : -1;
-    threads_.emplace_back([this, core] { work_loop(core); });
-  }
+  const std::size_t preparers = options.preparers > 0 ? static_cast<std::size_t>(options.preparers)
+                                                      : worker_count_ * threads_per_worker(options);
+  for (std::size_t i = 0; i < worker_count_; ++i)
+    threads_.emplace_back([this, i] { work_loop(i); });
   for (std::size_t i = 0; i < preparers; ++i) threads_.emplace_back([this] { prepare_loop(); });
 }
 
@@ -374,9 +383,15 @@ void Engine::Threads::keep_prepared(const Taken& taken, Result<PreparedItem> pre
 
 // --- Working ----------------------------------------------------------------------------------
 
-void Engine::Threads::work_loop(int core) {
-  if (core >= 0) pin_this_thread(core);
-  begin_forward_thread();
+void Engine::Threads::work_loop(std::size_t worker) {
+  const std::size_t together = threads_per_worker(options_);
+  // The worker itself is number 0 of those that share its passes.
+  const auto pin = [cores = allowed_cores(), first = worker * together, this](int number) {
+    if (options_.pin_workers)
+      pin_this_thread(cores[(first + static_cast<std::size_t>(number)) % cores.size()]);
+  };
+  pin(0);
+  const ForwardThread shared(static_cast<int>(together), pin);
   for (;;) {
     Done done;
     std::vector<ReadyRow> batch;

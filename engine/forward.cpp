@@ -19,6 +19,7 @@
 
 #include "bifocal/error.h"
 #include "models/fusion_model.h"
+#include "nn/cpu/team.h"
 
 namespace bifocal::engine {
 namespace {
@@ -137,7 +138,11 @@ Error described(std::exception_ptr failure) {
 
 }  // namespace
 
-void begin_forward_thread() { at::set_num_threads(1); }  // a setting of the thread that calls it
+ForwardThread::ForwardThread(int threads, std::function<void(int)> begin) {
+  at::set_num_threads(1);  // a setting of the thread that calls it
+  if (threads > 1) team_ = std::make_unique<nn::cpu::Team>(threads, std::move(begin));
+}
+ForwardThread::~ForwardThread() = default;
 
 std::vector<Result<RowValues>> run_rows(Rows rows, const Task& task,
                                         const models::FusionModel& model) {

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "nn/cpu/steps.h"
+
 namespace bifocal::fusion {
 namespace {
 
@@ -135,7 +137,7 @@ void FusionPlan::project(const Projection& projection, std::int64_t rows, const 
   gemm.residual_stride = added.stride;
   gemm.c = x;
   gemm.c_stride = stride;
-  kernels.gemm(gemm);
+  cpu::run(kernels, gemm);
 }
 
 }  // namespace bifocal::fusion

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "nn/cpu/steps.h"
+
 namespace bifocal::nn {
 namespace {
 
@@ -73,15 +75,9 @@ class EncoderPlan::Runner {
       bytes += cpu::Scratch::rounded(size);
       if (scratch != nullptr) to.data = static_cast<std::byte*>(scratch->take_bytes(size));
     };
-    std::int64_t longest = 0;
-    for (std::size_t i = 0; i + 1 < offsets_.size(); ++i)
-      longest = std::max(longest, offsets_[i + 1] - offsets_[i]);
     std::int64_t intermediate = 0;
-    std::int64_t head_size = 0;
-    for (const Layer& layer : plan_.layers_) {
+    for (const Layer& layer : plan_.layers_)
       intermediate = std::max(intermediate, layer.fc1.columns);
-      head_size = std::max(head_size, d_ / layer.heads);
-    }
     const std::size_t element = cpu::element_bytes(kernels_.precision);
     matrix(input_, rows_, d_, element);
     matrix(qkv_, rows_, 3 * d_, sizeof(float));
@@ -89,10 +85,6 @@ class EncoderPlan::Runner {
     matrix(hidden_, rows_, intermediate, element);
     matrix(first_input_, sequences_, d_, element);
     matrix(first_query_, sequences_, 3 * d_, sizeof(float));
-    Matrix attention;
-    matrix(attention, 1, static_cast<std::int64_t>(kernels_.attention_scratch(longest, head_size)),
-           sizeof(float));
-    attention_scratch_ = attention.floats();
     return bytes;
   }
 
@@ -111,7 +103,7 @@ class EncoderPlan::Runner {
     cpu::Gemm gemm = layer.qkv.gemm(rows_, input_.data, input_.stride);
     gemm.c = qkv_.floats();
     gemm.c_stride = qkv_.stride;
-    kernels_.gemm(gemm);
+    cpu::run(kernels_, gemm);
     for (std::int64_t i = 0; i < sequences_; ++i) {
       const std::int64_t from = begin(i);
       attend(layer, i, begin(i + 1) - from, qkv_.floats() + from * qkv_.stride, qkv_.stride,
@@ -127,7 +119,7 @@ class EncoderPlan::Runner {
     keys.first_column = d_;
     keys.c = qkv_.floats();
     keys.c_stride = qkv_.stride;
-    kernels_.gemm(keys);
+    cpu::run(kernels_, keys);
     const std::size_t element = cpu::element_bytes(kernels_.precision);
     for (std::int64_t i = 0; i < sequences_; ++i) {
       std::memcpy(row(first_input_, i), row(input_, begin(i)),
@@ -139,7 +131,7 @@ class EncoderPlan::Runner {
     query.last_column = d_;
     query.c = first_query_.floats();
     query.c_stride = first_query_.stride;
-    kernels_.gemm(query);
+    cpu::run(kernels_, query);
     for (std::int64_t i = 0; i < sequences_; ++i)
       attend(layer, i, 1, first_query_.floats() + i * first_query_.stride, first_query_.stride,
              row(context_, i));
@@ -185,8 +177,7 @@ class EncoderPlan::Runner {
     job.key_value_stride = qkv_.stride;
     job.out = out;
     job.out_stride = context_.stride;
-    job.scratch = attention_scratch_;
-    kernels_.attention(job);
+    cpu::run(kernels_, job);
   }
 
   // x += out(context); x += mlp(x), with the norms where they belong.
@@ -200,7 +191,7 @@ class EncoderPlan::Runner {
     gemm.activation = layer.activation;
     gemm.narrow_c = hidden_.data;
     gemm.c_stride = hidden_.stride;
-    kernels_.gemm(gemm);
+    cpu::run(kernels_, gemm);
     add_to(x, stride, layer.fc2.gemm(rows, hidden_.data, hidden_.stride));
     norm_after(layer.norm, layer.mlp_norm, x, stride, rows, input);
   }
@@ -210,7 +201,7 @@ class EncoderPlan::Runner {
     gemm.residual_stride = stride;
     gemm.c = x;
     gemm.c_stride = stride;
-    kernels_.gemm(gemm);
+    cpu::run(kernels_, gemm);
   }
 
   const EncoderPlan& plan_;
@@ -225,7 +216,6 @@ class EncoderPlan::Runner {
   Matrix hidden_;       // [rows, intermediate]
   Matrix first_input_;  // [sequences, d]
   Matrix first_query_;  // [sequences, 3d] floats, of which d count
-  float* attention_scratch_ = nullptr;
   cpu::Scratch scratch_;
 };
 

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "nn/cpu/memory.h"
+#include "nn/cpu/steps.h"
 
 namespace bifocal::vision {
 namespace {
@@ -102,7 +103,6 @@ class EfficientNetPlan::Pass {
     maps_ = {take(sizes_.map), take(sizes_.map)};
     inner_ = take(sizes_.inner);
     patches_ = take(sizes_.patches);
-    depthwise_scratch_ = take(sizes_.depthwise);
     means_ = take(sizes_.channels);
     reduced_ = take(sizes_.channels);
     gates_ = take(sizes_.channels);
@@ -122,15 +122,13 @@ class EfficientNetPlan::Pass {
     std::int64_t map = 0;  // of the largest between two blocks
     std::int64_t inner = 0;
     std::int64_t patches = 0;
-    std::int64_t depthwise = 0;
     std::int64_t channels = 0;  // the most of any map
   };
 
   static std::size_t bytes(const Sizes& sizes) noexcept {
     std::size_t total = 0;
-    for (const std::int64_t count :
-         {sizes.map, sizes.map, sizes.inner, sizes.patches, sizes.depthwise, sizes.channels,
-          sizes.channels, sizes.channels})
+    for (const std::int64_t count : {sizes.map, sizes.map, sizes.inner, sizes.patches,
+                                     sizes.channels, sizes.channels, sizes.channels})
       total += nn::cpu::Scratch::rounded(static_cast<std::size_t>(count) * sizeof(float));
     return total;
   }
@@ -156,8 +154,6 @@ class EfficientNetPlan::Pass {
       std::int64_t rows = 0;
       if (block.depthwise) {
         const nn::cpu::Depthwise job = depthwise_job(block, x);
-        const auto scratch = static_cast<std::int64_t>(kernels_.depthwise_scratch(job));
-        sizes.depthwise = std::max(sizes.depthwise, scratch);
         x.size = {job.out_height, job.out_width};
         rows = x.size.height;
       } else if (block.expand) {
@@ -203,7 +199,7 @@ class EfficientNetPlan::Pass {
   void multiply(nn::cpu::Gemm product, const Map& to, std::int64_t first) {
     product.c = to.data + first * to.stride;
     product.c_stride = to.stride;
-    kernels_.gemm(product);
+    nn::cpu::run(kernels_, product);
   }
 
   Map convolve(const Dense& dense, const ImageView& x, float* to) {
@@ -261,8 +257,7 @@ class EfficientNetPlan::Pass {
       job.out = inner.data;
       job.out_stride = inner.stride;
       job.means = means_;
-      job.scratch = depthwise_scratch_;
-      kernels_.depthwise(job);
+      nn::cpu::run(kernels_, job);
       inner.size = {job.out_height, job.out_width};
       return inner;
     }
@@ -307,10 +302,10 @@ class EfficientNetPlan::Pass {
     reduce.activated = true;
     reduce.activation = as_nn(se.activation);
     reduce.c = reduced_;
-    kernels_.gemm(reduce);
+    nn::cpu::run(kernels_, reduce);
     nn::cpu::Gemm expand = se.expand.gemm(1, reduced_, se.expand.depth);
     expand.c = gates_;
-    kernels_.gemm(expand);
+    nn::cpu::run(kernels_, expand);
     kernels_.sigmoid(gates_, se.expand.columns);
   }
 
@@ -321,10 +316,9 @@ class EfficientNetPlan::Pass {
   std::array<float*, 2> maps_{};  // a block's input and its output, by turns
   float* inner_ = nullptr;        // what a block projects: all of it, or a band
   float* patches_ = nullptr;      // of one band
-  float* depthwise_scratch_ = nullptr;
-  float* means_ = nullptr;    // [channels]
-  float* reduced_ = nullptr;  // what they are squeezed to
-  float* gates_ = nullptr;    // [channels]
+  float* means_ = nullptr;        // [channels]
+  float* reduced_ = nullptr;      // what they are squeezed to
+  float* gates_ = nullptr;        // [channels]
 };
 
 void EfficientNetPlan::forward(const ImageView& image, float* tokens, float* pooled) const {

@@ -28,6 +28,15 @@ void add_thread_option(CLI::App& app, ModelOptions& options) {
       ->group("Model");
 }
 
+void add_sharing_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--threads-per-worker", options.load.threads_per_worker,
+                 "Threads that share a forward pass: a single item\ntakes less time")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64))
+      ->default_str("1")
+      ->group("Model");
+}
+
 void add_precision_option(CLI::App& app, ModelOptions& options) {
   CLI::Option* option = add_choice<Precision>(
       app, "--precision", options.load.precision,

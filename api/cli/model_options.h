@@ -18,6 +18,8 @@ struct ModelOptions {
 void add_model_option(CLI::App& app, ModelOptions& options);
 // --threads, for the commands that compute
 void add_thread_option(CLI::App& app, ModelOptions& options);
+// --threads-per-worker, for those of them that an Engine serves
+void add_sharing_option(CLI::App& app, ModelOptions& options);
 // --precision, for the same
 void add_precision_option(CLI::App& app, ModelOptions& options);
 // --max-pixels and --max-bytes, for those that decode images

@@ -14,6 +14,7 @@ void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_flag("--quiet", options.quiet, "No progress and no summary on standard error");
   add_model_option(app, options.model);
   add_thread_option(app, options.model);
+  add_sharing_option(app, options.model);
   add_precision_option(app, options.model);
   add_limit_options(app, options.model);
 }

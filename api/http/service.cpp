@@ -43,6 +43,7 @@ LoadOptions load_options(const Settings& settings) {
 engine::EngineOptions engine_options(const Settings& settings, Metrics& metrics) {
   engine::EngineOptions options;
   options.workers = settings.threads;
+  options.threads_per_worker = settings.threads_per_worker;
   options.preparers = settings.preparers;
   options.pin_workers = settings.pin_workers;
   options.batch = {settings.batch_max_images, settings.batch_max_rows, settings.batch_max_tokens};

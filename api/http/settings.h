@@ -29,6 +29,7 @@ struct Settings {
   bool tune = false;
   bool verify_checksums = true;
   int threads = 0;
+  int threads_per_worker = 1;
   int preparers = 0;
   bool pin_workers = true;
   std::size_t batch_max_images = 4, batch_max_rows = 32, batch_max_tokens = 512;

@@ -15,6 +15,7 @@ Model::Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 Model Model::load(const std::filesystem::path& path, const LoadOptions& options) {
   engine::EngineOptions threads;
   threads.workers = options.threads;
+  threads.threads_per_worker = options.threads_per_worker;
   return Model(std::make_shared<const State>(
       State{engine::Session::open(path, options, std::make_shared<engine::Engine>(threads))}));
 }

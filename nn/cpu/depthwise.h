@@ -197,13 +197,15 @@ static void depthwise(const Depthwise& job) {
   panel.expand_bias = panel.bias + kPanel;
   panel.sums = panel.expand_bias + kPanel;
   panel.ring = panel.sums + kPanel;
+  const std::int64_t last = job.last_channel == 0 ? job.channels : job.last_channel;
   std::int64_t left = blocks_of(job.channels, kLanes);
-  while (left > 0) {
+  while (panel.first_channel < last) {
     const std::int64_t vectors = panel_vectors(left);
     panel.lanes = vectors * kLanes;
     panel.channels = least(panel.lanes, job.channels - panel.first_channel);
-    with_activation(job.activated, job.activation,
-                    [&](auto activated) { depthwise_panel(job, panel, activated); });
+    if (panel.first_channel + panel.lanes > job.first_channel)
+      with_activation(job.activated, job.activation,
+                      [&](auto activated) { depthwise_panel(job, panel, activated); });
     if (panel.expand != nullptr) panel.expand += panel_elements<float>(job.depth, vectors);
     panel.first_channel += panel.lanes;
     left -= vectors;

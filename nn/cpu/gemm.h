@@ -115,6 +115,16 @@ static std::int64_t panel_elements(std::int64_t depth, std::int64_t vectors) {
   return blocks_of(depth, kStep) * kStep * vectors * kLanes;
 }
 
+static std::int64_t panel_edge(std::int64_t columns, std::int64_t column) {
+  std::int64_t edge = 0;
+  for (std::int64_t left = blocks_of(columns, kLanes);;) {
+    const std::int64_t vectors = panel_vectors(left);
+    if (column < edge + vectors * kLanes) return edge;
+    edge += vectors * kLanes;
+    left -= vectors;
+  }
+}
+
 template <typename Element>
 static std::size_t packed_bytes(std::int64_t depth, std::int64_t columns) {
   const std::int64_t elements = panel_elements<Element>(depth, blocks_of(columns, kLanes));

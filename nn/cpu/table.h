@@ -15,6 +15,7 @@ static constexpr Kernels table(std::string_view name, Precision precision, bool 
   kernels.precision = precision;
   kernels.runs_here = runs_here;
   kernels.packed_bytes = packed_bytes<Element>;
+  kernels.panel_edge = panel_edge;
   kernels.pack = pack<Element>;
   kernels.gemm = gemm<Element>;
   kernels.narrow = narrow<Element>;

@@ -55,6 +55,11 @@ def test_order_of_the_input_never_matters(run: Run, items: list[dict], embedded:
         np.testing.assert_allclose(record["embedding"], embedded[record["id"]], atol=BATCH_TOLERANCE)
 
 
+def test_threads_that_share_an_item_give_the_same_vector(run: Run, photos: Path) -> None:
+    item = ("embed", "--image", photos / "astronaut.jpg", "--text", CAPTION)
+    assert run(*item, "--threads-per-worker", "2").stdout == run(*item, "--threads-per-worker", "1").stdout
+
+
 @pytest.mark.parametrize("side", ["image", "text"])
 def test_one_side_of_a_pair_is_that_side_alone(run: Run, photos: Path, side: str) -> None:
     both = {"image": photos / "astronaut.jpg", "text": CAPTION}

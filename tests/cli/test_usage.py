@@ -48,6 +48,7 @@ def test_no_command_shows_the_help(run: Run) -> None:
         (["embed", "--text", "a", "--as", "sound"], '"sound" is not one of fused|image|text'),
         (["embed", "--text", "a", "--threads", "-1"], "--threads"),
         (["embed", "--text", "a", "--threads", "two"], "--threads"),
+        (["embed", "--text", "a", "--threads-per-worker", "0"], "--threads-per-worker"),
         (["embed", "--text", "a", "--max-bytes", "0"], "--max-bytes"),
         (["completion"], "shell"),
         (["completion", "tcsh"], "bash|zsh|fish"),

@@ -93,6 +93,22 @@ TEST_F(SessionTest, ABatchGivesWhatItsItemsGiveAloneInAnyOrder) {
   }
 }
 
+TEST_F(SessionTest, WorkersThatShareTheirPassesGiveTheSameVectors) {
+  EngineOptions options;
+  options.workers = 2;
+  options.threads_per_worker = 3;
+  options.pin_workers = true;
+  const Session shared =
+      Session::open(*directory_ / "bundle", LoadOptions{}, std::make_shared<Engine>(options));
+  std::mt19937 random(5);
+  std::vector<Item> items(40);
+  std::generate(items.begin(), items.end(), [&] { return random_item(random); });
+  const auto together = shared.embed(items, {});
+  for (std::size_t i = 0; i < items.size(); ++i)
+    EXPECT_LT(largest_difference(embedding_of(*session_, items[i]), together[i].value().values),
+              1e-5f);
+}
+
 TEST_F(SessionTest, VectorsHaveLengthOneAndTellWhatWasDone) {
   Item item;
   item.image = encoded_picture(1, 50, 20);

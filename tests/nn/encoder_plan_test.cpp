@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "nn/cpu/team.h"
 #include "nn/encoder_layer.h"
 
 namespace bifocal::nn {
@@ -158,6 +159,18 @@ TEST_F(EncoderPlanProperty, ASequenceHasTheSameBitsAloneAndInAnyBatch) {
       for (std::size_t i = 0; i < count; ++i)
         ASSERT_TRUE(
             same_bits(reversed.sequence(turned, count - 1 - i), input.sequence(together, i)));
+    });
+  }
+}
+
+TEST_F(EncoderPlanProperty, ATeamGivesTheSameBits) {
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    for_each(20, precision, [](const auto&, const EncoderPlan& plan, const Input& input) {
+      const at::Tensor alone = run(plan, input.offsets, input.x);
+      const at::Tensor first = run_first(plan, input.offsets, input.x);
+      const cpu::Team team(3);
+      ASSERT_TRUE(same_bits(run(plan, input.offsets, input.x), alone));
+      ASSERT_TRUE(same_bits(run_first(plan, input.offsets, input.x), first));
     });
   }
 }

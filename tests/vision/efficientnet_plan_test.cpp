@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "forced_kernels.h"
+#include "nn/cpu/team.h"
 #include "random_efficientnet.h"
 
 namespace bifocal::vision {
@@ -115,6 +116,19 @@ TEST_F(EfficientNetPlanProperty, AnImageHasTheSameBitsAloneAndInAnyBatch) {
         ASSERT_TRUE(same_bits(alone.tokens[0], turned.tokens[pixels.size(0) - 1 - i]));
         ASSERT_TRUE(same_bits(alone.pooled[0], turned.pooled[pixels.size(0) - 1 - i]));
       }
+    });
+  }
+}
+
+TEST_F(EfficientNetPlanProperty, ATeamGivesTheSameBits) {
+  for (int round = 0; round < 20; ++round) {
+    const at::Tensor pixels = random_pixels(1, 90);
+    for_each_table(random_config(random_), [&](const auto&, const CompiledEfficientNet& compiled) {
+      const VisionOutput alone = compiled.forward_features(pixels);
+      const nn::cpu::Team team(3);
+      const VisionOutput shared = compiled.forward_features(pixels);
+      ASSERT_TRUE(same_bits(shared.tokens, alone.tokens));
+      ASSERT_TRUE(same_bits(shared.pooled, alone.pooled));
     });
   }
 }

@@ -23,6 +23,9 @@ struct LoadOptions {
   bool tune = false;
   // Worker threads shared by all calls on the model; 0: one for each core this process may use.
   int threads = 0;
+  // Cores that share the work on one item, for the latency of a single call: fewer workers then run
+  // at a time. Vectors have the same bits however many there are.
+  int threads_per_worker = 1;
   // Images beyond either limit are refused from their header, before a pixel is allocated.
   std::int64_t max_image_pixels = 50'000'000;
   std::size_t max_image_bytes = 20'000'000;

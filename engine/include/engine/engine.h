@@ -26,9 +26,11 @@ struct BatchReport {
 };
 
 struct EngineOptions {
-  int workers = 0;           // threads of forward passes; 0: one for each core that may be used
-  int preparers = 0;         // threads that decode and tokenise; 0: as many
-  bool pin_workers = false;  // each to a core of its own
+  // Threads of forward passes; 0: one for each core that may be used, or for threads_per_worker.
+  int workers = 0;
+  int threads_per_worker = 1;  // that share each of its passes: sooner, and fewer at a time
+  int preparers = 0;           // threads that decode and tokenise; 0: as many as compute
+  bool pin_workers = false;    // each, and what shares its passes, to a core of its own
   BatchLimits batch;
   // How long an idle worker waits for a batch to fill; 0: it takes what is there. Under load
   // batches fill by themselves.

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -11,6 +13,9 @@
 namespace bifocal::models {
 class FusionModel;
 }
+namespace bifocal::nn::cpu {
+class Team;
+}
 
 namespace bifocal::engine {
 
@@ -20,9 +25,20 @@ struct ForwardRow {
   std::size_t window = 0;
 };
 
-// What a thread does once before it runs rows: it computes alone, since one worker a core beats one
-// worker on all cores.
-void begin_forward_thread();
+// What a thread keeps while it runs rows: by itself it computes alone, since one worker a core
+// beats one worker on all cores; with `threads` above 1 others help it, so that a pass takes less
+// time (nn/cpu/team.h). Steps of LibTorch's operators have no help. Each helper calls begin(number)
+// first, from 1 upwards.
+class ForwardThread {
+ public:
+  explicit ForwardThread(int threads = 1, std::function<void(int)> begin = {});
+  ~ForwardThread();
+  ForwardThread(const ForwardThread&) = delete;
+  ForwardThread& operator=(const ForwardThread&) = delete;
+
+ private:
+  std::unique_ptr<nn::cpu::Team> team_;
+};
 
 using RowValues = std::vector<float>;
 

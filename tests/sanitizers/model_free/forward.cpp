@@ -96,7 +96,10 @@ Result<RowValues> checked(const ForwardRow& row, const Task& task,
 
 }  // namespace
 
-void begin_forward_thread() {}
+ForwardThread::ForwardThread(int threads, std::function<void(int)> begin) {
+  if (threads > 1) team_ = std::make_unique<nn::cpu::Team>(threads, std::move(begin));
+}
+ForwardThread::~ForwardThread() = default;
 
 std::vector<Result<RowValues>> run_rows(std::span<const ForwardRow> rows, const Task& task,
                                         const models::FusionModel& model) {

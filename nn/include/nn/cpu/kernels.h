@@ -81,6 +81,9 @@ struct Depthwise {
   const void* expand_weights = nullptr;
   const float* expand_bias = nullptr;  // [channels]
   std::int64_t channels = 0;
+  // As a Gemm's columns: only those of the panels that hold first_channel .. channels.
+  std::int64_t first_channel = 0;
+  std::int64_t last_channel = 0;  // 0: channels
   std::int64_t kernel = 1;
   std::int64_t stride = 1;         // at most `kernel`
   std::int64_t pad_top = 0;        // zeros before the first row of the expanded map, and
@@ -103,6 +106,8 @@ struct Kernels {
   bool (*runs_here)();    // whether this CPU and its operating system have the instructions
 
   std::size_t (*packed_bytes)(std::int64_t depth, std::int64_t columns);  // a multiple of 64
+  // The first column of the panel that `column` is in.
+  std::int64_t (*panel_edge)(std::int64_t columns, std::int64_t column);
   // weight [columns, depth], as torch's linear has it -> packed
   void (*pack)(const float* weight, std::int64_t depth, std::int64_t columns, void* packed);
   void (*gemm)(const Gemm&);
