@@ -117,14 +117,15 @@ at::Tensor ContrastTraining::cosine_logit(const at::Tensor& image_pooled,
   return cosine * weights.at("match_scale") + weights.at("match_head.fc2.bias");
 }
 
-at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
-                                    const std::vector<std::int64_t>& images,
-                                    const std::vector<std::int64_t>& texts) const {
+ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& features,
+                                                  const std::vector<std::int64_t>& images,
+                                                  const std::vector<std::int64_t>& texts) const {
   const at::Tensor image_rows = index_of(images), text_rows = index_of(texts);
   const at::Tensor text_pooled = features.texts.pooled.index_select(0, text_rows);  // [P, H]
   if (options_.phase == Phase::kPooledHeads)
-    return cosine_logit(features.images.pooled.select(1, 0).index_select(0, image_rows),
-                        text_pooled);
+    return {
+        cosine_logit(features.images.pooled.select(1, 0).index_select(0, image_rows), text_pooled),
+        {}};
   const at::Tensor lengths = features.texts.lengths.index_select(0, text_rows);
   const std::int64_t longest = lengths.max().item<std::int64_t>();
   const at::Tensor valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [P, L]
@@ -140,12 +141,17 @@ at::Tensor ContrastTraining::logits(const ContrastFeatures& features,
   const CaptionStates text_states{text_tokens, text_pooled, valid};
   fusion::FusionInput both = fusion_input(&image_states, &text_states);
   both.vision_rows = place;
-  if (options_.phase == Phase::kFusion) return fusion_->match(fusion_->forward(both));
+  if (options_.phase == Phase::kFusion) {
+    fusion::FusionOutput output = fusion_->forward(both);
+    const at::Tensor whole = fusion_->match(output);
+    output.late_interaction = at::zeros_like(output.late_interaction);
+    return {whole, fusion_->match(output)};
+  }
   const at::Tensor given = [&, &place = place] {
     const c10::NoGradGuard no_grad;
     return cosine_logit(image_states.pooled.index_select(0, place), text_pooled);
   }();
-  return given + fusion_->late_match(both);
+  return {given + fusion_->late_match(both), {}};
 }
 
 Loss ContrastTraining::loss(const Batch& batch) {
@@ -181,16 +187,22 @@ Loss ContrastTraining::loss(const Batch& batch) {
   const auto mean = [share](const at::Tensor& of_pairs) { return of_pairs.sum() * share; };
   images.insert(images.end(), images.begin(), images.begin() + static_cast<std::ptrdiff_t>(pairs));
   texts.insert(texts.end(), false_texts.begin(), false_texts.end());
-  const std::vector<at::Tensor> sides = logits(train_, images, texts).chunk(2);
-  const at::Tensor &yes = sides[0], &no = sides[1];  // [P]
-  const at::Tensor entropy = 0.5 * (mean(at::softplus(-yes)) + mean(at::softplus(no)));
-  const at::Tensor order = mean(at::softplus(no - yes));
-  const double right = 100 * mean((yes > no).to(at::kFloat)).item<double>();
-  return {entropy + options_.ranking_weight * order,
-          {{"match", entropy.item<double>()},
-           {"ranking", order.item<double>()},
-           {"right", right},
-           {"kinds", kinds_shown}}};
+  const Logits found = logits(train_, images, texts);
+  const auto loss_of = [&](const at::Tensor& of_both, const std::string& name, Loss& loss) {
+    const std::vector<at::Tensor> sides = of_both.chunk(2);
+    const at::Tensor &yes = sides[0], &no = sides[1];  // [P]
+    const at::Tensor entropy = 0.5 * (mean(at::softplus(-yes)) + mean(at::softplus(no)));
+    const at::Tensor order = mean(at::softplus(no - yes));
+    loss.parts["match" + name] = entropy.item<double>();
+    loss.parts["ranking" + name] = order.item<double>();
+    loss.parts["right" + name] = 100 * mean((yes > no).to(at::kFloat)).item<double>();
+    return entropy + options_.ranking_weight * order;
+  };
+  Loss loss{{}, {{"kinds", kinds_shown}}};
+  loss.total = loss_of(found.whole, "", loss);
+  if (found.without_tokens.defined())
+    loss.total = 0.5 * (loss.total + loss_of(found.without_tokens, " without tokens", loss));
+  return loss;
 }
 
 Metrics ContrastTraining::evaluate() {
@@ -204,8 +216,8 @@ Metrics ContrastTraining::evaluate() {
       texts.push_back(validation_.pairs[p].true_text);
       false_texts.push_back(validation_.pairs[p].false_text);
     }
-    const at::Tensor yes = logits(validation_, images, texts).contiguous();
-    const at::Tensor no = logits(validation_, images, false_texts).contiguous();
+    const at::Tensor yes = logits(validation_, images, texts).whole.contiguous();
+    const at::Tensor no = logits(validation_, images, false_texts).whole.contiguous();
     const float* of_true = yes.const_data_ptr<float>();
     const float* of_false = no.const_data_ptr<float>();
     for (std::size_t p = begin; p < end; ++p) {

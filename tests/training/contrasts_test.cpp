@@ -172,6 +172,13 @@ TEST_F(ContrastsRun, BeginsWithTheFusionLayerOfABundle) {
             digest(directory / "second/fusion/model.safetensors"));
 }
 
+// What any loss is past: a kind that joins raises it.
+TEST_F(ContrastsRun, ACurriculumIsNotTakenForDivergence) {
+  EXPECT_NO_THROW(run_training(config("bundle", {{"divergence_factor", 1e-6}}), {}));
+  EXPECT_THROW(run_training(config("other", {{"divergence_factor", 1e-6}, {"curriculum", ""}}), {}),
+               Error);
+}
+
 TEST_F(ContrastsRun, ACurriculumOfAnUnknownKindIsRefused) {
   try {
     run_training(config("bundle", {{"curriculum", "presence, colours"}}), {});

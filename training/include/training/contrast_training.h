@@ -33,7 +33,10 @@ struct ContrastFeatures {
 
 // Trains the match logit to tell the true text of a contrast from the false one:
 //   0.5 (cross-entropy of the true + that of the false) + ranking * softplus(false - true),
-// a sample being an image with some of its contrasts, so that both texts see the same picture.
+// a sample being an image with some of its contrasts, so that both texts see the same picture. In
+// the last phase the mean of two such losses: of the logit, and of the logit without its late
+// interaction. What that knows already the encoder's layers would else never learn, nor what only
+// grows from it: which cell a word names, before where that cell is.
 //
 // Three phases, each from the weights of the one before:
 //  - kPooledHeads: the towers' own vectors alone; the logit is a scaled cosine.
@@ -74,9 +77,12 @@ class ContrastTraining : public Trainable {
   std::vector<std::size_t> kinds_at(std::int64_t epoch) const;
 
  private:
-  // [P]: of each image row with the text row beside it.
-  at::Tensor logits(const ContrastFeatures& features, const std::vector<std::int64_t>& images,
-                    const std::vector<std::int64_t>& texts) const;
+  struct Logits {               // [P]: of each image row with the text row beside it
+    at::Tensor whole;           // the match logit
+    at::Tensor without_tokens;  // without its late interaction; undefined but in the last phase
+  };
+  Logits logits(const ContrastFeatures& features, const std::vector<std::int64_t>& images,
+                const std::vector<std::int64_t>& texts) const;
   at::Tensor cosine_logit(const at::Tensor& image_pooled, const at::Tensor& text_pooled) const;
 
   fusion::FusionTransformer fusion_;
