@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <exception>
 #include <future>
 #include <numeric>
 #include <utility>
@@ -126,9 +127,20 @@ constexpr std::array<unsigned char, 67> kGreyPixel{
 Session Session::open(const std::filesystem::path& path, const LoadOptions& options,
                       std::shared_ptr<Engine> engine) {
   const models::Bundle bundle = models::Bundle::open(path);
-  if (options.verify_checksums) bundle.verify_checksums();
   if (options.tune) nn::forget_choices();
-  auto model = models::FusionModel::load(bundle, compiled_precision(options.precision));
+  std::future<void> verified;
+  if (options.verify_checksums)
+    verified = std::async(std::launch::async, [&bundle] { bundle.verify_checksums(); });
+  std::shared_ptr<const models::FusionModel> model;
+  std::exception_ptr failure;
+  try {
+    model = models::FusionModel::load(bundle, compiled_precision(options.precision));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  // Of a damaged file this is what is told, not what came of reading it.
+  if (verified.valid()) verified.get();
+  if (failure) std::rethrow_exception(failure);
   ModelInfo info = describe(bundle, *model);
   return Session(std::move(model), std::move(info),
                  {options.max_image_pixels, options.max_image_bytes}, std::move(engine));

@@ -1,8 +1,10 @@
 #include "models/fusion_model.h"
 
+#include <ATen/Parallel.h>
 #include <malloc.h>
 
 #include <filesystem>
+#include <future>
 #include <utility>
 
 #include "bifocal/error.h"
@@ -34,6 +36,22 @@ std::string text_architecture(const text::BertConfig& config) {
 }
 
 constexpr std::int64_t kCostedTokens = 16;  // a caption
+
+fusion::FusionTransformer load_fusion(const Bundle& bundle) {
+  fusion::FusionTransformer fusion(bundle.fusion());
+  const core::Safetensors weights = core::Safetensors::open(bundle.fusion_weights());
+  nn::load_weights(*fusion, nn::read_state_dict(weights), weights.source());
+  return fusion;
+}
+
+// On a thread of its own: reading, checking and converting are most of a start.
+template <typename Load>
+auto begun(Load load) {
+  return std::async(std::launch::async, [load = std::move(load)] {
+    at::set_num_threads(1);  // a setting of the thread that calls it
+    return load();
+  });
+}
 
 }  // namespace
 
@@ -69,9 +87,13 @@ std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle,
 
 std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
                                                          nn::Precision precision) {
+  auto text_read = begun([&bundle] { return text::load_bert(bundle.text_directory()); });
+  auto tokenizer_read = begun([&bundle] { return text::load_tokenizer(bundle.text_directory()); });
+  auto fusion_read = begun([&bundle] { return load_fusion(bundle); });
+  // Asked for in this order, so that of several faults the same is told each time.
   vision::EfficientNet vision = vision::load_efficientnet(bundle.vision_directory());
-  text::Bert text = text::load_bert(bundle.text_directory());
-  auto tokenizer = text::load_tokenizer(bundle.text_directory());
+  text::Bert text = text_read.get();
+  std::unique_ptr<text::Tokenizer> tokenizer = tokenizer_read.get();
 
   const fusion::FusionConfig& config = bundle.fusion();
   check_fit(vision->config().head_channels, config.vision_channels, "visual channels", bundle);
@@ -82,10 +104,8 @@ std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
                     std::to_string(tokenizer->vocab_size()) + " pieces, the encoder only " +
                     std::to_string(text->config().vocab_size) + " embeddings");
 
-  fusion::FusionTransformer fusion(config);
-  const core::Safetensors weights = core::Safetensors::open(bundle.fusion_weights());
-  nn::load_weights(*fusion, nn::read_state_dict(weights), weights.source());
-
+  // One after the other: what has not been timed on this CPU is, and wants it quiet.
+  fusion::FusionTransformer fusion = fusion_read.get();
   return std::shared_ptr<const FusionModel>(new FusionModel(
       vision->config(), vision->compile(precision), read_preprocess(bundle.vision_directory()),
       text->config(), text->compile(precision), std::move(tokenizer), config,

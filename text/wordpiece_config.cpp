@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <set>
+#include <unordered_set>
 #include <utility>
 
 #include "bifocal/error.h"
@@ -59,7 +59,9 @@ AddedToken read_added_token(const core::JsonConfig& token, bool special_otherwis
 PieceIds read_vocabulary(const core::JsonConfig& model) {
   const core::JsonConfig vocabulary = model.child("vocab");
   PieceIds ids;
-  std::set<std::int64_t> seen;
+  std::unordered_set<std::int64_t> seen;
+  seen.reserve(vocabulary.json().size());
+  ids.reserve(vocabulary.json().size());
   for (const auto& [piece, value] : vocabulary.json().items()) {
     const std::int64_t id = vocabulary.integer(piece, 0, kMaxId);
     if (!seen.insert(id).second)
@@ -164,7 +166,8 @@ std::optional<std::int64_t> find_id(const WordPieceConfig& config, std::string_v
 
 // Every id that is put around a text must be some piece's.
 void check_specials(const WordPieceConfig& config, const core::JsonConfig& tokenizer) {
-  std::set<std::int64_t> known;
+  std::unordered_set<std::int64_t> known;
+  known.reserve(config.vocabulary.size());
   for (const auto& [piece, id] : config.vocabulary) known.insert(id);
   for (const AddedToken& token : config.added_tokens) known.insert(token.id);
   for (const Ids* ids : {&config.specials.first, &config.specials.between, &config.specials.last})
