@@ -1,14 +1,18 @@
-// Kernels of nn/cpu one by one, in the shapes of EfficientNet-B0, for each table that runs here:
+// Kernels of nn/cpu one by one, in the shapes of EfficientNet-B0, of MiniLM-L6 and BERT-base and of
+// the default fusion layer, for each table that runs here:
 //
 //   build/release/bench/bench_kernels [--benchmark_filter=avx2]
 //
-// "GFLOP/s" counts multiplications and additions of the convolutions alone. "peak" is a product
-// whose operands stay in the first-level cache: what the others are held against.
+// "GFLOP/s" counts multiplications and additions of products and convolutions alone. "peak" is a
+// product whose operands stay in the first-level cache: what the others are held against. Each
+// kernel meets the same weights again and again: those of a model that is larger than the caches
+// come from memory.
 
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,7 +51,7 @@ Floats packed(const cpu::Kernels& kernels, std::int64_t depth, std::int64_t colu
 struct Product {
   const char* name;
   std::int64_t rows, depth, columns;
-  bool activated;
+  std::optional<Activation> activation = std::nullopt;
 };
 
 void product(benchmark::State& state, const cpu::Kernels* kernels, Product shape) {
@@ -61,12 +65,52 @@ void product(benchmark::State& state, const cpu::Kernels* kernels, Product shape
   gemm.depth = shape.depth;
   gemm.columns = shape.columns;
   gemm.bias = bias.data();
-  gemm.activated = shape.activated;
-  gemm.activation = Activation::kSilu;
+  gemm.activated = shape.activation.has_value();
+  gemm.activation = shape.activation.value_or(Activation::kSilu);
   gemm.c = c.data();
   gemm.c_stride = shape.columns;
   for (auto _ : state) kernels->gemm(gemm);
   count_flops(state, shape.rows * shape.depth * shape.columns);
+}
+
+struct Attention {
+  const char* name;
+  std::int64_t positions, heads, head_size;
+};
+
+void attention(benchmark::State& state, const cpu::Kernels* kernels, Attention shape) {
+  const std::int64_t size = shape.heads * shape.head_size;
+  const Floats qkv(shape.positions * 3 * size), out(shape.positions * size);
+  const Floats scratch(
+      static_cast<std::int64_t>(kernels->attention_scratch(shape.positions, shape.head_size)));
+  cpu::Attention job;
+  job.positions = job.queries = shape.positions;
+  job.heads = shape.heads;
+  job.head_size = shape.head_size;
+  job.query = qkv.data();
+  job.key = qkv.data() + size;
+  job.value = qkv.data() + 2 * size;
+  job.query_stride = job.key_value_stride = 3 * size;
+  job.out = out.data();
+  job.out_stride = size;
+  job.scratch = scratch.data();
+  for (auto _ : state) kernels->attention(job);
+  count_flops(state, 2 * shape.positions * shape.positions * size);
+}
+
+void layer_norm(benchmark::State& state, const cpu::Kernels* kernels, std::int64_t rows,
+                std::int64_t size) {
+  const Floats x(rows * size), out(rows * size), weight(size), bias(size);
+  cpu::LayerNorm norm;
+  norm.rows = rows;
+  norm.size = size;
+  norm.x = x.data();
+  norm.x_stride = norm.out_stride = size;
+  norm.weight = weight.data();
+  norm.bias = bias.data();
+  norm.eps = 1e-12;
+  norm.out = out.data();
+  for (auto _ : state) kernels->layer_norm(norm);
 }
 
 struct Depthwise {
@@ -110,14 +154,33 @@ void depthwise(benchmark::State& state, const cpu::Kernels* kernels, Depthwise s
 void add_benchmarks(const cpu::Kernels* kernels) {
   const std::string prefix = std::string(kernels->name) + "/";
   for (const Product& shape :
-       {Product{"peak", 48, 128, 48, false}, Product{"project 112: 32 to 16", 12544, 32, 16, false},
-        Product{"project 56: 144 to 24", 3136, 144, 24, false},
-        Product{"project 14: 480 to 80", 196, 480, 80, false},
-        Product{"project 7: 1152 to 192", 49, 1152, 192, false},
-        Product{"head 7: 320 to 1280", 49, 320, 1280, true},
-        Product{"squeeze: 1152 to 48", 1, 1152, 48, true}})
+       {Product{"peak", 48, 128, 48}, Product{"project 112: 32 to 16", 12544, 32, 16},
+        Product{"project 56: 144 to 24", 3136, 144, 24},
+        Product{"project 14: 480 to 80", 196, 480, 80},
+        Product{"project 7: 1152 to 192", 49, 1152, 192},
+        Product{"head 7: 320 to 1280", 49, 320, 1280, Activation::kSilu},
+        Product{"squeeze: 1152 to 48", 1, 1152, 48, Activation::kSilu},
+        Product{"MiniLM, 16 tokens: queries, keys, values", 16, 384, 1152},
+        Product{"MiniLM, 16 tokens: MLP, GELU", 16, 384, 1536, Activation::kGeluErf},
+        Product{"MiniLM, 16 tokens: MLP, second", 16, 1536, 384},
+        Product{"MiniLM, 128 tokens: queries, keys, values", 128, 384, 1152},
+        Product{"MiniLM, 128 tokens: MLP, GELU", 128, 384, 1536, Activation::kGeluErf},
+        Product{"MiniLM, 128 tokens: MLP, second", 128, 1536, 384},
+        Product{"BERT-base, 16 tokens: MLP, GELU", 16, 768, 3072, Activation::kGeluErf},
+        Product{"BERT-base, 128 tokens: MLP, GELU", 128, 768, 3072, Activation::kGeluErf},
+        Product{"fusion, 49 + 20 tokens: pictures", 49, 1280, 256},
+        Product{"fusion, 49 + 20 tokens: queries, keys, values", 70, 256, 768}})
     benchmark::RegisterBenchmark((prefix + shape.name).c_str(), product, kernels, shape)
         ->Unit(benchmark::kMicrosecond);
+  for (const Attention& shape : {Attention{"attention, 16 tokens, 12 heads of 32", 16, 12, 32},
+                                 Attention{"attention, 128 tokens, 12 heads of 32", 128, 12, 32},
+                                 Attention{"attention, 128 tokens, 12 heads of 64", 128, 12, 64},
+                                 Attention{"attention, 70 tokens, 8 heads of 32", 70, 8, 32}})
+    benchmark::RegisterBenchmark((prefix + shape.name).c_str(), attention, kernels, shape)
+        ->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark((prefix + "layer norm, 128 tokens of 384").c_str(), layer_norm,
+                               kernels, 128, 384)
+      ->Unit(benchmark::kMicrosecond);
   for (const Depthwise& shape :
        {Depthwise{"depthwise 112: 32, 3 x 3", 112, 0, 32, 3, 1},
         Depthwise{"MBConv 112: 16 to 96, 3 x 3, stride 2", 112, 16, 96, 3, 2},
