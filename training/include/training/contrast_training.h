@@ -35,8 +35,8 @@ struct ContrastFeatures {
 //   0.5 (cross-entropy of the true + that of the false) + ranking * softplus(false - true),
 // a sample being an image with some of its contrasts, so that both texts see the same picture. In
 // the last phase the mean of two such losses: of the logit, and of the logit without its late
-// interaction. What that knows already the encoder's layers would else never learn, nor what only
-// grows from it: which cell a word names, before where that cell is.
+// interaction. What that knows already, such as which cell a word names, the encoder's layers would
+// else have no reason to learn.
 //
 // Three phases, each from the weights of the one before:
 //  - kPooledHeads: the towers' own vectors alone; the logit is a scaled cosine.
