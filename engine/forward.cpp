@@ -138,9 +138,9 @@ Error described(std::exception_ptr failure) {
 
 }  // namespace
 
-ForwardThread::ForwardThread(int threads, std::function<void(int)> begin) {
+ForwardThread::ForwardThread(int threads, const std::function<void(int)>& begin) {
   at::set_num_threads(1);  // a setting of the thread that calls it
-  if (threads > 1) team_ = std::make_unique<nn::cpu::Team>(threads, std::move(begin));
+  if (threads > 1) team_ = std::make_unique<nn::cpu::Team>(threads, begin);
 }
 ForwardThread::~ForwardThread() = default;
 

@@ -34,7 +34,8 @@ constexpr int taken_of(std::uint64_t word) noexcept { return static_cast<int>(wo
 
 }  // namespace
 
-Team::Team(int threads, std::function<void(int)> begin) : before_(std::exchange(own_team, this)) {
+Team::Team(int threads, const std::function<void(int)>& begin)
+    : before_(std::exchange(own_team, this)) {
   for (int number = 1; number < threads; ++number)
     helpers_.emplace_back([this, begin, number] {
       if (begin) begin(number);

@@ -31,7 +31,7 @@ struct ForwardRow {
 // first, from 1 upwards.
 class ForwardThread {
  public:
-  explicit ForwardThread(int threads = 1, std::function<void(int)> begin = {});
+  explicit ForwardThread(int threads = 1, const std::function<void(int)>& begin = {});
   ~ForwardThread();
   ForwardThread(const ForwardThread&) = delete;
   ForwardThread& operator=(const ForwardThread&) = delete;

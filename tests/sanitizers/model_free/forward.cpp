@@ -96,8 +96,8 @@ Result<RowValues> checked(const ForwardRow& row, const Task& task,
 
 }  // namespace
 
-ForwardThread::ForwardThread(int threads, std::function<void(int)> begin) {
-  if (threads > 1) team_ = std::make_unique<nn::cpu::Team>(threads, std::move(begin));
+ForwardThread::ForwardThread(int threads, const std::function<void(int)>& begin) {
+  if (threads > 1) team_ = std::make_unique<nn::cpu::Team>(threads, begin);
 }
 ForwardThread::~ForwardThread() = default;
 

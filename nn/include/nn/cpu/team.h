@@ -19,7 +19,7 @@ namespace bifocal::nn::cpu {
 class Team {
  public:
   // Starts `threads` - 1 helpers, each of which calls begin(number) first, from 1 upwards.
-  explicit Team(int threads, std::function<void(int)> begin = {});
+  explicit Team(int threads, const std::function<void(int)>& begin = {});
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
