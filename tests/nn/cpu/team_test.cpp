@@ -85,7 +85,7 @@ TEST(Team, IsTheThreadsOwnWhileItLives) {
   {
     Team team(2);
     EXPECT_EQ(Team::own(), &team);
-    std::jthread([] { EXPECT_EQ(Team::own(), nullptr); });
+    const std::jthread other([] { EXPECT_EQ(Team::own(), nullptr); });
     {
       Team inner(1);
       EXPECT_EQ(Team::own(), &inner);
