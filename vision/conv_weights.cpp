@@ -126,6 +126,18 @@ at::Tensor packed_convolution(const ConvNormAct& layer, const at::Tensor& x) {
                                       layer.geometry.groups, attribute, scalars, std::nullopt);
 }
 
+// With statistics that stand still a batch norm is a scale and a shift, of the weights rather than
+// of the map.
+struct Folded {
+  at::Tensor kernel;  // [out, in / groups, k, k]
+  at::Tensor shift;   // [out]
+};
+
+Folded fold(const ConvNormAct::BatchNorm& norm, const at::Tensor& kernel) {
+  const at::Tensor scale = norm.weight * at::rsqrt(norm.running_var + norm.eps);  // [out]
+  return {kernel * scale.view({-1, 1, 1, 1}), norm.bias - norm.running_mean * scale};
+}
+
 at::Tensor pack(const at::Tensor& weight, const Conv2dGeometry& geometry) {
   if (!packed_ops()) return weight.contiguous(at::MemoryFormat::ChannelsLast);
   const std::int64_t around = (weight.size(2) - 1) / 2;
@@ -157,10 +169,9 @@ at::Tensor ConvNormAct::forward(const at::Tensor& x) const {
                        norm->running_var, /*training=*/true, norm->momentum, norm->eps,
                        /*cudnn_enabled=*/false);
   } else {
-    // With statistics that stand still it is a scale and a shift, of the weights rather than of the
-    // map: autograd would keep the map and go over it three times more.
-    const at::Tensor scale = norm->weight * at::rsqrt(norm->running_var + norm->eps);  // [out]
-    y = convolve(conv.weight * scale.view({-1, 1, 1, 1}), norm->bias - norm->running_mean * scale);
+    // Autograd would keep the map of a norm apart, and go over it three times more.
+    const auto [kernel, shift] = fold(*norm, conv.weight);
+    y = convolve(kernel, shift);
   }
   return activation ? activate(y, *activation) : y;
 }
@@ -181,10 +192,12 @@ ConvNormAct ConvNormAct::folded() const {
   copy.norm.reset();
   at::Tensor kernel = weight.detach().to(at::kDouble);
   if (norm) {
-    const at::Tensor scale = norm->weight.detach().to(at::kDouble) *
-                             at::rsqrt(norm->running_var.to(at::kDouble) + norm->eps);  // [out]
-    kernel = kernel * scale.view({-1, 1, 1, 1});
-    copy.bias = (norm->bias.detach().to(at::kDouble) - norm->running_mean * scale).to(at::kFloat);
+    BatchNorm exact = *norm;
+    for (at::Tensor* each : {&exact.weight, &exact.bias, &exact.running_mean, &exact.running_var})
+      *each = each->detach().to(at::kDouble);
+    const Folded folded = fold(exact, kernel);
+    kernel = folded.kernel;
+    copy.bias = folded.shift.to(at::kFloat);
   }
   copy.weight = kernel.to(at::kFloat).contiguous();
   return copy;
