@@ -19,9 +19,9 @@ template <typename Edge, typename Part>
 void divide(std::int64_t work, std::int64_t first, std::int64_t last, const Edge& edge,
             const Part& part) {
   Team* team = Team::own();
-  const std::int64_t parts =
-      team == nullptr ? 1 : std::min(team->threads() * kPartsOfThread, work / kLeastWork);
-  if (team == nullptr || team->threads() == 1 || parts < 2) {
+  const int threads = team == nullptr ? 1 : team->threads();
+  const std::int64_t parts = std::min(threads * kPartsOfThread, work / kLeastWork);
+  if (threads == 1 || parts < 2) {
     part(first, last);
     return;
   }
@@ -37,6 +37,10 @@ void divide(std::int64_t work, std::int64_t first, std::int64_t last, const Edge
 
 std::int64_t behind(std::int64_t last, std::int64_t all) { return last == 0 ? all : last; }
 
+std::ptrdiff_t bytes_of(const Kernels& kernels, std::int64_t elements) {
+  return elements * static_cast<std::ptrdiff_t>(element_bytes(kernels.precision));
+}
+
 }  // namespace
 
 void run(const Kernels& kernels, const Gemm& gemm) {
@@ -48,15 +52,12 @@ void run(const Kernels& kernels, const Gemm& gemm) {
         [&](std::int64_t begin, std::int64_t end) {
           Gemm part = gemm;
           part.rows = end - begin;
-          part.a =
-              static_cast<const std::byte*>(gemm.a) +
-              begin * gemm.a_stride * static_cast<std::ptrdiff_t>(element_bytes(kernels.precision));
+          part.a = static_cast<const std::byte*>(gemm.a) + bytes_of(kernels, begin * gemm.a_stride);
           if (gemm.residual != nullptr) part.residual += begin * gemm.residual_stride;
           if (gemm.c != nullptr) part.c += begin * gemm.c_stride;
           if (gemm.narrow_c != nullptr)
-            part.narrow_c = static_cast<std::byte*>(gemm.narrow_c) +
-                            begin * gemm.c_stride *
-                                static_cast<std::ptrdiff_t>(element_bytes(kernels.precision));
+            part.narrow_c =
+                static_cast<std::byte*>(gemm.narrow_c) + bytes_of(kernels, begin * gemm.c_stride);
           kernels.gemm(part);
         });
     return;
@@ -85,8 +86,7 @@ void run(const Kernels& kernels, const Attention& attention) {
         part.query += begin * size;
         part.key += begin * size;
         part.value += begin * size;
-        part.out = static_cast<std::byte*>(attention.out) +
-                   begin * size * static_cast<std::ptrdiff_t>(element_bytes(kernels.precision));
+        part.out = static_cast<std::byte*>(attention.out) + bytes_of(kernels, begin * size);
         part.scratch = scratch.take<float>(floats);
         kernels.attention(part);
       });
