@@ -10,6 +10,7 @@
 
 #include "bifocal/error.h"
 #include "models/fusion_model.h"
+#include "nn/cpu/team.h"
 
 namespace bifocal::engine {
 namespace {
