@@ -37,12 +37,12 @@ Error invalid(std::string message) {
   return Error(ErrorCode::kInvalidArgument, std::move(message));
 }
 
-void check_side(const at::Tensor& tokens, const at::Tensor& pooled, std::int64_t size, bool skip,
-                std::string_view side) {
+void check_side(const at::Tensor& tokens, const at::Tensor& pooled, std::int64_t token_size,
+                std::int64_t size, bool skip, std::string_view side) {
   if (!tokens.defined()) return;
-  if (tokens.dim() != 3 || tokens.size(1) == 0 || tokens.size(2) != size) {
+  if (tokens.dim() != 3 || tokens.size(1) == 0 || tokens.size(2) != token_size) {
     throw invalid("The " + std::string(side) + " tokens must have shape [items, tokens, " +
-                  std::to_string(size) + "]");
+                  std::to_string(token_size) + "]");
   }
   if (skip && (!pooled.defined() || pooled.dim() != 2 || pooled.size(0) != tokens.size(0) ||
                pooled.size(1) != size)) {
@@ -59,8 +59,10 @@ void check_input(const FusionConfig& config, const FusionInput& input) {
   if (!vision.defined() && !text.defined()) {
     throw invalid("An item needs an image or a text");
   }
-  check_side(vision, input.vision_pooled, config.vision_channels, config.skip, "visual");
-  check_side(text, input.text_pooled, config.text_hidden_size, config.skip, "text");
+  check_side(vision, input.vision_pooled, config.token_channels(), config.vision_channels,
+             config.skip, "visual");
+  check_side(text, input.text_pooled, config.text_hidden_size, config.text_hidden_size, config.skip,
+             "text");
   if (vision.defined() && input.vision_cells.defined() &&
       input.vision_cells.sizes() != vision.sizes().slice(0, 2)) {
     throw invalid("The cells of the visual tokens must have shape [items, tokens]");

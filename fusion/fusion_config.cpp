@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kMaxSize = 65536;
 constexpr std::int64_t kMaxGrid = 1024;
+constexpr std::int64_t kMaxStages = 32;
 
 // Names become weight names and file names.
 bool is_plain_name(std::string_view name) {
@@ -73,6 +74,11 @@ FusionConfig FusionConfig::from_config(const core::JsonConfig& config) {
   }
   fusion.intermediate_size = size("intermediate_size", usual.intermediate_size, 8 * kMaxSize);
   fusion.vision_channels = size("vision_channels", usual.vision_channels, kMaxSize);
+  fusion.detail_stage = config.integer_or("detail_stage", usual.detail_stage, 0, kMaxStages);
+  fusion.detail_channels = config.integer_or("detail_channels", usual.detail_channels, 0, kMaxSize);
+  if ((fusion.detail_stage > 0) != (fusion.detail_channels > 0)) {
+    throw config.wrong("detail_channels", "goes with detail_stage: both are above 0, or neither");
+  }
   fusion.text_hidden_size = size("text_hidden_size", usual.text_hidden_size, kMaxSize);
   fusion.grid_height = size("grid_height", usual.grid_height, kMaxGrid);
   fusion.grid_width = size("grid_width", usual.grid_width, kMaxGrid);
@@ -107,6 +113,8 @@ nlohmann::json FusionConfig::to_json() const {
       {"num_attention_heads", num_attention_heads},
       {"intermediate_size", intermediate_size},
       {"vision_channels", vision_channels},
+      {"detail_stage", detail_stage},
+      {"detail_channels", detail_channels},
       {"text_hidden_size", text_hidden_size},
       {"grid_height", grid_height},
       {"grid_width", grid_width},
@@ -167,7 +175,7 @@ FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int
   const std::int64_t layer = linear(d, 3 * d) + linear(d, d) + linear(d, config.intermediate_size) +
                              linear(config.intermediate_size, d) + 2 * 2 * d;
   FusionCost cost;
-  cost.parameters = projection(c, d) + projection(h, d) + 3 * d +
+  cost.parameters = projection(config.token_channels(), d) + projection(h, d) + 3 * d +
                     config.grid_height * config.grid_width * d + config.num_hidden_layers * layer +
                     linear(d, e) + linear(config.match_features(), d) + linear(d, 1) + 1;
   if (config.norm == nn::NormPlacement::kPre) cost.parameters += 2 * d;
@@ -188,7 +196,7 @@ FusionCost cost(const FusionConfig& config, std::int64_t visual_tokens, std::int
   const std::int64_t full_layer =
       positions * (3 * d * d + after_qkv) + 2 * positions * positions * d;
   const std::int64_t last_layer = positions * 3 * d * d + after_qkv + 2 * positions * d;
-  cost.multiply_adds = visual_tokens * c * d + text_tokens * h * d +
+  cost.multiply_adds = visual_tokens * config.token_channels() * d + text_tokens * h * d +
                        (config.num_hidden_layers - 1) * full_layer + last_layer + d * e;
   if (config.skip) {
     cost.multiply_adds += (visual_tokens > 0 ? c * e : 0) + (text_tokens > 0 ? h * e : 0);

@@ -57,9 +57,9 @@ void fill_truncated_normal(at::Tensor& weight, double deviation, std::uint64_t s
 FusionTransformerImpl::FusionTransformerImpl(const FusionConfig& config) : config_(config) {
   const std::int64_t d = config.hidden_size;
   const std::int64_t e = config.embedding_size;
-  vision_projection_ =
-      register_module("vision_projection",
-                      Projection(config.vision_channels, d, config.layer_norm_eps, config.dropout));
+  vision_projection_ = register_module(
+      "vision_projection",
+      Projection(config.token_channels(), d, config.layer_norm_eps, config.dropout));
   text_projection_ = register_module(
       "text_projection",
       Projection(config.text_hidden_size, d, config.layer_norm_eps, config.dropout));

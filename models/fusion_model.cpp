@@ -91,12 +91,15 @@ std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
   auto tokenizer_read = begun([&bundle] { return text::load_tokenizer(bundle.text_directory()); });
   auto fusion_read = begun([&bundle] { return load_fusion(bundle); });
   // Asked for in this order, so that of several faults the same is told each time.
-  vision::EfficientNet vision = vision::load_efficientnet(bundle.vision_directory());
+  const fusion::FusionConfig& config = bundle.fusion();
+  vision::EfficientNet vision =
+      vision::load_efficientnet(bundle.vision_directory(), config.detail_stage);
   text::Bert text = text_read.get();
   std::unique_ptr<text::Tokenizer> tokenizer = tokenizer_read.get();
 
-  const fusion::FusionConfig& config = bundle.fusion();
   check_fit(vision->config().head_channels, config.vision_channels, "visual channels", bundle);
+  check_fit(vision::detail_channels(vision->config()), config.detail_channels,
+            "channels of the visual detail", bundle);
   check_fit(text->config().hidden_size, config.text_hidden_size, "text channels", bundle);
   if (tokenizer->vocab_size() > text->config().vocab_size)
     throw Error(ErrorCode::kInvalidBundle,

@@ -74,6 +74,8 @@ fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& en
     fusion.num_attention_heads = config.attention_heads;
     fusion.intermediate_size = config.intermediate_size;
     fusion.vision_channels = encoders.vision->config().head_channels;
+    fusion.detail_stage = encoders.vision->config().detail_stage;
+    fusion.detail_channels = vision::detail_channels(encoders.vision->config());
     fusion.text_hidden_size = encoders.text->config().hidden_size;
   }
   fusion.dropout = config.dropout;

@@ -19,6 +19,13 @@ TrainConfig with_encoders_of_bundle(TrainConfig config) {
   const models::Bundle bundle = models::Bundle::open(config.from_bundle);
   config.vision = bundle.vision_directory().string();
   config.text = bundle.text_directory().string();
+  const std::int64_t detail = bundle.fusion().detail_stage;
+  if (config.detail_stage != 0 && config.detail_stage != detail)
+    throw Error(ErrorCode::kInvalidArgument, "detail_stage is " +
+                                                 std::to_string(config.detail_stage) + ", but " +
+                                                 config.from_bundle + " was trained with " +
+                                                 std::to_string(detail) + "; leave it out");
+  config.detail_stage = detail;
   return config;
 }
 
@@ -29,7 +36,7 @@ Encoders load_encoders(const TrainConfig& config) {
                                                    " names the directory of the encoder, or "
                                                    "--from-bundle a bundle to take both from");
   Encoders encoders;
-  encoders.vision = vision::load_efficientnet(config.vision);
+  encoders.vision = vision::load_efficientnet(config.vision, config.detail_stage);
   encoders.preprocess =
       config.preprocessor.empty()
           ? models::read_preprocess(config.vision)

@@ -185,6 +185,8 @@ ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet
     made_from["augmented"] = {
         {"count", views.augmented}, {"by", to_json(views.augmentation)}, {"seed", views.seed}};
   if (!frozen.is_whole()) made_from["stages"] = frozen_stages;
+  if (frozen.is_whole() && tower->config().detail_stage > 0)
+    made_from["detail_stage"] = tower->config().detail_stage;
   const auto make = [&](ArrayWriter& writer) {
     std::mutex guard;
     nlohmann::json failed = nlohmann::json::object();

@@ -70,6 +70,13 @@ std::size_t frozen_stages(const TrainConfig& config, const Encoders& encoders) {
     throw Error(ErrorCode::kInvalidArgument,
                 "vision_stages is " + std::to_string(trained) + ", and the vision encoder has " +
                     std::to_string(all) + " stages, the lowest of which stays frozen");
+  const auto detail = static_cast<std::size_t>(config.detail_stage);
+  if (trained > 0 && detail > 0 && all - trained > detail)
+    throw Error(ErrorCode::kInvalidArgument,
+                "vision_stages is " + std::to_string(trained) +
+                    ", but the tokens take detail from stage " + std::to_string(detail) + " of " +
+                    std::to_string(all) + ": train none, or all above that, " +
+                    std::to_string(all - detail));
   return all - trained;
 }
 
@@ -105,6 +112,8 @@ fusion::FusionConfig new_fusion_layer(const TrainConfig& config, const Encoders&
                          {"num_attention_heads", config.attention_heads},
                          {"intermediate_size", config.intermediate_size},
                          {"vision_channels", encoders.vision->config().head_channels},
+                         {"detail_stage", encoders.vision->config().detail_stage},
+                         {"detail_channels", vision::detail_channels(encoders.vision->config())},
                          {"text_hidden_size", encoders.text->config().hidden_size},
                          {"grid_height", images.grid_height},
                          {"grid_width", images.grid_width},

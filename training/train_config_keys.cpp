@@ -272,6 +272,9 @@ std::vector<TrainConfigKey> make_keys() {
       whole("attention_heads", "Fusion layer", &C::attention_heads, 1, kSize, "Attention heads"),
       whole("intermediate_size", "Fusion layer", &C::intermediate_size, 1, 8 * kSize,
             "Size of the MLPs"),
+      whole("detail_stage", "Fusion layer", &C::detail_stage, 0, 32,
+            "Visual tokens also see the map after so many stages of the vision encoder, finer than "
+            "the last: colours, shapes and edges; 0: none"),
   };
 }
 

@@ -14,7 +14,7 @@ VisionOutput run(const EfficientNetPlan& plan, const at::Tensor& pixels) {
   const std::int64_t images = pixels.size(0);
   const Grid size{pixels.size(2), pixels.size(3)};
   const Grid grid = plan.grid(size);
-  VisionOutput output{at::empty({images, grid.pixels(), plan.channels()}, at::kFloat),
+  VisionOutput output{at::empty({images, grid.pixels(), plan.token_channels()}, at::kFloat),
                       at::empty({images, plan.channels()}, at::kFloat), grid.height, grid.width};
   auto* tokens = output.tokens.mutable_data_ptr<float>();
   auto* pooled = output.pooled.mutable_data_ptr<float>();
@@ -22,7 +22,7 @@ VisionOutput run(const EfficientNetPlan& plan, const at::Tensor& pixels) {
   for (std::int64_t i = 0; i < images; ++i)
     plan.forward({pixels.const_data_ptr<float>() + i * pixels.stride(0), size, pixels.size(1),
                   pixels.stride(1), pixels.stride(2), pixels.stride(3)},
-                 tokens + i * grid.pixels() * plan.channels(), pooled + i * plan.channels());
+                 tokens + i * grid.pixels() * plan.token_channels(), pooled + i * plan.channels());
   return output;
 }
 

@@ -43,6 +43,8 @@ EfficientNetWeights EfficientNetImpl::weights() const {
   network.stem = stem_->weights();
   for (const MBConv& block : blocks_) network.blocks.push_back(block->weights());
   network.head = head_->weights();
+  network.detail_blocks = blocks_of_stages(config_, static_cast<std::size_t>(config_.detail_stage));
+  network.detail_fold = detail_fold(config_);
   if (classifier_) {
     network.classifier_weight = classifier_->weight;
     network.classifier_bias = classifier_->bias;

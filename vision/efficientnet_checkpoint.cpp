@@ -75,13 +75,14 @@ nn::StateDict published_efficientnet_weights(const nn::StateDict& weights,
   return renamed;
 }
 
-EfficientNet load_efficientnet(const std::filesystem::path& directory) {
+EfficientNet load_efficientnet(const std::filesystem::path& directory, std::int64_t detail_stage) {
   const core::JsonConfig config = core::JsonConfig::read(directory / "config.json");
   EfficientNetConfig network = read_efficientnet_config(config);
   const core::Safetensors file = core::Safetensors::open(directory / "model.safetensors");
   const nn::StateDict weights = nn::read_state_dict(file);
   const EfficientNetDialect& dialect = recognise_dialect(weights, file.source());
   settle_numerics(config, dialect, network);
+  network.detail_stage = detail_stage;
   if (!config.has("num_classes")) network.num_classes = classes_in(weights, dialect);
   check_size(network, weights, file.source());
   EfficientNet module(network);

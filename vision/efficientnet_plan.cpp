@@ -75,12 +75,21 @@ EfficientNetPlan::Block EfficientNetPlan::add_block(nn::WeightArena& arena,
 
 EfficientNetPlan::EfficientNetPlan(const EfficientNetWeights& network,
                                    const nn::cpu::Kernels& kernels)
-    : kernels_(&kernels), weights_(kernels, [&](nn::WeightArena& arena) {
+    : kernels_(&kernels),
+      detail_blocks_(network.detail_blocks),
+      detail_fold_(network.detail_fold),
+      weights_(kernels, [&](nn::WeightArena& arena) {
         stem_ = add_dense(arena, network.stem);
         blocks_.clear();
         for (const BlockWeights& block : network.blocks) blocks_.push_back(add_block(arena, block));
         head_ = add_dense(arena, network.head);
       }) {}
+
+std::int64_t EfficientNetPlan::token_channels() const noexcept {
+  if (detail_blocks_ == 0) return channels();
+  return channels() +
+         detail_fold_ * detail_fold_ * blocks_[detail_blocks_ - 1].project.linear.columns;
+}
 
 Grid EfficientNetPlan::grid(const Grid& image) const noexcept {
   Grid size = strided(image, stem_.geometry);
@@ -109,10 +118,13 @@ class EfficientNetPlan::Pass {
   }
 
   void forward(const ImageView& image, float* tokens, float* pooled) {
-    Map x = convolve(plan_.stem_, image, maps_[0]);
-    for (const Block& block : plan_.blocks_)
-      x = run(block, x, x.data == maps_[0] ? maps_[1] : maps_[0]);
-    const Map last = convolve(plan_.head_, x.view(), tokens);
+    const std::int64_t stride = plan_.token_channels();
+    Map x = convolve(plan_.stem_, image, maps_[0], plan_.stem_.linear.columns);
+    for (std::size_t i = 0; i < plan_.blocks_.size(); ++i) {
+      x = run(plan_.blocks_[i], x, x.data == maps_[0] ? maps_[1] : maps_[0]);
+      if (i + 1 == plan_.detail_blocks_) put_detail(x, tokens + plan_.channels(), stride);
+    }
+    const Map last = convolve(plan_.head_, x.view(), tokens, stride);
     kernels_.column_means(tokens, last.stride, last.size.pixels(), last.channels, pooled);
   }
 
@@ -202,13 +214,28 @@ class EfficientNetPlan::Pass {
     nn::cpu::run(kernels_, product);
   }
 
-  Map convolve(const Dense& dense, const ImageView& x, float* to) {
-    const std::int64_t channels = dense.linear.columns;
-    const Map out{to, strided(x.size, dense.geometry), channels, channels};
+  Map convolve(const Dense& dense, const ImageView& x, float* to, std::ptrdiff_t stride) {
+    const Map out{to, strided(x.size, dense.geometry), dense.linear.columns, stride};
     for_bands(dense, x, [&](const nn::cpu::Gemm& product, std::int64_t first) {
       multiply(product, out, first);
     });
     return out;
+  }
+
+  // Of each token the cells of `map` that it covers; zeros where the map ends.
+  void put_detail(const Map& map, float* to, std::ptrdiff_t stride) const {
+    const std::int64_t fold = plan_.detail_fold_;
+    for (std::int64_t top = 0; top < map.size.height; top += fold)
+      for (std::int64_t left = 0; left < map.size.width; left += fold, to += stride) {
+        float* at = to;
+        for (std::int64_t y = top; y < top + fold; ++y)
+          for (std::int64_t x = left; x < left + fold; ++x, at += map.channels) {
+            if (y < map.size.height && x < map.size.width)
+              std::copy_n(map.data + (y * map.size.width + x) * map.stride, map.channels, at);
+            else
+              std::fill_n(at, map.channels, 0.0F);
+          }
+      }
   }
 
   Map run(const Block& block, const Map& x, float* to) {

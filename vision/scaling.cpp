@@ -245,6 +245,9 @@ void check(const EfficientNetConfig& config) {
     check_stage(config, i, channels);
     channels = config.stages[i].out_channels;
   }
+  if (config.detail_stage < 0 || config.detail_stage > std::ssize(config.stages))
+    refuse(config, "detail_stage must be from 0 to the number of stages, " +
+                       std::to_string(config.stages.size()));
 }
 
 AxisPadding padding_of(Padding padding, std::int64_t size, std::int64_t kernel,
@@ -320,6 +323,20 @@ std::size_t blocks_of_stages(const EfficientNetConfig& config, std::size_t stage
   for (std::size_t s = 0; s < stages; ++s)
     blocks += static_cast<std::size_t>(config.stages[s].layers);
   return blocks;
+}
+
+std::int64_t detail_fold(const EfficientNetConfig& config) {
+  std::int64_t fold = 1;
+  for (auto s = static_cast<std::size_t>(config.detail_stage); s < config.stages.size(); ++s)
+    fold *= config.stages[s].stride;
+  return fold;
+}
+
+std::int64_t detail_channels(const EfficientNetConfig& config) {
+  if (config.detail_stage == 0) return 0;
+  const std::int64_t fold = detail_fold(config);
+  return fold * fold *
+         config.stages[static_cast<std::size_t>(config.detail_stage) - 1].out_channels;
 }
 
 Cost cost(const EfficientNetConfig& config, std::int64_t image_size) {

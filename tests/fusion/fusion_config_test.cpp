@@ -32,6 +32,8 @@ TEST(FusionConfig, JsonRoundTrips) {
   FusionConfig config = fusion_preset("fusion-base");
   config.grid_height = 3;
   config.grid_width = 12;
+  config.detail_stage = 4;
+  config.detail_channels = 320;
   config.dropout = 0.25;
   config.layer_norm_eps = 1e-6;
   config.label_sets = {{"flowers", {"rose", "tulip"}}, {"is_indoor", {"no", "yes"}}};
@@ -66,6 +68,8 @@ TEST(FusionConfig, WhatIsOutOfRangeIsNamed) {
   EXPECT_THAT(refusal_of("norm", "middle"), HasSubstr("norm"));
   EXPECT_THAT(refusal_of("dropout", 1.0), HasSubstr("dropout"));
   EXPECT_THAT(refusal_of("layer_norm_eps", 0), HasSubstr("layer_norm_eps"));
+  EXPECT_THAT(refusal_of("detail_stage", 4), HasSubstr("detail_channels"));
+  EXPECT_THAT(refusal_of("detail_channels", 320), HasSubstr("detail_stage"));
 }
 
 TEST(FusionConfig, LabelSetsHaveNamesThatWeightsCanHave) {

@@ -43,8 +43,8 @@ inline FusionInput random_input(const FusionConfig& config, std::int64_t batch, 
   FusionInput input;
   input.grid_height = height;
   input.grid_width = width;
-  input.vision_tokens = at::randn({batch, height * width, config.vision_channels});
-  input.vision_pooled = input.vision_tokens.mean(1);
+  input.vision_tokens = at::randn({batch, height * width, config.token_channels()});
+  input.vision_pooled = input.vision_tokens.slice(2, 0, config.vision_channels).mean(1);
   input.text_tokens = at::randn({batch, longest, config.text_hidden_size});
   input.text_valid = at::arange(longest).unsqueeze(0) < at::tensor(text_lengths).unsqueeze(1);
   input.text_pooled = nn::pool(input.text_tokens, input.text_valid, nn::Pooling::kMean);
@@ -85,6 +85,8 @@ void for_each_fusion(const auto& check) {
     config.num_hidden_layers = between(1, 3);
     config.intermediate_size = between(3, 50);
     config.vision_channels = between(8, 40);
+    config.detail_stage = i > 10 ? 1 : 0;
+    config.detail_channels = i > 10 ? i : 0;
     config.text_hidden_size = between(8, 30);
     config.grid_height = between(1, 5);
     config.grid_width = between(1, 5);

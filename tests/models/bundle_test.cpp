@@ -1,5 +1,7 @@
 #include "models/bundle.h"
 
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/rand.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,8 +11,10 @@
 #include "core/files.h"
 #include "core/json_config.h"
 #include "core/safetensors.h"
+#include "models/fusion_model.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
+#include "vision/efficientnet_checkpoint.h"
 
 namespace bifocal::models {
 namespace {
@@ -111,6 +115,26 @@ TEST(WriteBundle, RefusesPartsThatDoNotFitAndLeavesNothingBehind) {
   EXPECT_THAT(message, HasSubstr("99"));
   EXPECT_FALSE(std::filesystem::exists(directory / "bundle"));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 2);
+}
+
+TEST(WriteBundle, VisualTokensMayTakeDetailFromALowerStage) {
+  const TemporaryDirectory directory;
+  BundleParts parts = write_tiny_encoders(directory.path());
+  vision::EfficientNetConfig network = vision::load_efficientnet(parts.vision)->config();
+  network.detail_stage = 1;
+  parts.fusion.detail_stage = 1;
+  parts.fusion.detail_channels = vision::detail_channels(network);
+  write_bundle(parts, directory / "bundle", false);
+  const auto model = FusionModel::load(Bundle::open(directory / "bundle"), nn::Precision::kFp32);
+  const vision::VisionOutput images = model->encode_images(at::rand({1, 3, 64, 64}));
+  EXPECT_EQ(images.tokens.size(2), parts.fusion.token_channels());
+  EXPECT_EQ(images.pooled.size(1), parts.fusion.vision_channels);
+  EXPECT_TRUE(at::isfinite(model->fuse(&images, nullptr).embedding).all().item<bool>());
+
+  ++parts.fusion.detail_channels;
+  EXPECT_THAT(refusal_of(ErrorCode::kInvalidBundle,
+                         [&] { write_bundle(parts, directory / "other", false); }),
+              HasSubstr("detail"));
 }
 
 TEST(WriteBundle, ReplacesOnlyWhenAsked) {

@@ -1,4 +1,4 @@
-// efficientnet_probe <checkpoint directory> <pixels.safetensors> <out.safetensors>
+// efficientnet_probe <checkpoint directory> <pixels.safetensors> <out.safetensors> [detail stage]
 // Runs the trainable module and the compiled one on each tensor [B, 3, H, W] of the second file and
 // writes "module.<name>.tokens", ".pooled" and, where there is a classifier, ".logits"; and the
 // same under "compiled.".
@@ -28,9 +28,10 @@ void run(const Network& network, bool has_classes, const at::Tensor& pixels,
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 4) return 2;
+  if (argc != 4 && argc != 5) return 2;
   const c10::InferenceMode guard;
-  const auto module = bifocal::vision::load_efficientnet(argv[1]);
+  const auto module =
+      bifocal::vision::load_efficientnet(argv[1], argc == 5 ? std::stoll(argv[4]) : 0);
   const auto compiled = module->compile(bifocal::nn::Precision::kFp32);
   const bool has_classes = module->config().num_classes > 0;
   bifocal::nn::StateDict results;

@@ -77,14 +77,14 @@ def outputs(features, logits=None):
 def agrees(tmp_path, run_probe):
     """agrees(config, weights, inputs, reference): reference maps pixels to outputs()."""
 
-    def check(config, weights, inputs, reference):
+    def check(config, weights, inputs, reference, *arguments):
         (tmp_path / "config.json").write_text(json.dumps(config))
         save_file({k: v.contiguous() for k, v in weights.items()}, tmp_path / "model.safetensors")
-        check_directory(inputs, reference)
+        check_directory(inputs, reference, *arguments)
 
-    def check_directory(inputs, reference):
+    def check_directory(inputs, reference, *arguments):
         save_file(inputs, tmp_path / "pixels.safetensors")
-        run_probe("efficientnet", tmp_path, tmp_path / "pixels.safetensors", tmp_path / "out.safetensors")
+        run_probe("efficientnet", tmp_path, tmp_path / "pixels.safetensors", tmp_path / "out.safetensors", *arguments)
         found = load_file(tmp_path / "out.safetensors")
         expected = {}
         for name, image in inputs.items():
@@ -127,6 +127,26 @@ TIMM = [
 def test_timm(agrees, name):
     model = timm_model(name)
     agrees({"architecture": name, "num_classes": 1000}, model.state_dict(), pixels(SIZES), timm_reference(model))
+
+
+@pytest.mark.parametrize("name, stage, fold", [("tf_efficientnet_lite0", 4, 2), ("efficientnetv2_s", 3, 4)])
+def test_tokens_with_the_detail_of_a_lower_stage(agrees, name, stage, fold):
+    model = timm_model(name)
+
+    def reference(image):
+        maps = []
+        hook = model.blocks[stage - 1].register_forward_hook(lambda block, given, found: maps.append(found))
+        features = model.forward_features(image)
+        hook.remove()
+        found = outputs(features, model.forward_head(features))
+        (h, w), (finer_h, finer_w) = features.shape[2:], maps[0].shape[2:]
+        finer = torch.nn.functional.pad(maps[0], (0, w * fold - finer_w, 0, h * fold - finer_h))
+        # PyTorch puts a channel's cells side by side, Bifocal a cell's channels.
+        cells = torch.nn.functional.pixel_unshuffle(finer, fold).unflatten(1, (-1, fold * fold)).transpose(1, 2)
+        detail = cells.flatten(1, 2).flatten(2).transpose(1, 2)
+        return {**found, "tokens": torch.cat([found["tokens"], detail], -1)}
+
+    agrees({"architecture": name, "num_classes": 1000}, model.state_dict(), pixels(SIZES), reference, str(stage))
 
 
 def test_timm_without_classifier(agrees):

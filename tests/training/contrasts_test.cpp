@@ -57,6 +57,7 @@ struct ContrastsRun : ::testing::Test {
                                                     {"embedding_size", 24},
                                                     {"attention_heads", 4},
                                                     {"intermediate_size", 32},
+                                                    {"detail_stage", 1},
                                                     {"checkpoint_every", 2},
                                                     {"threads", 1},
                                                     {"bf16", "off"}};
@@ -76,6 +77,7 @@ TEST_F(ContrastsRun, WritesABundleWhoseEvaluationAgrees) {
   bundle.verify_checksums();
   EXPECT_TRUE(bundle.fusion().match_cosine);
   EXPECT_TRUE(bundle.fusion().match_late_interaction);
+  EXPECT_EQ(bundle.fusion().detail_stage, 1);
   EXPECT_THAT(bundle.card(), ::testing::HasSubstr("| trained on `scenes` | 24 | 144 |"));
   const auto model = models::FusionModel::load(bundle, nn::Precision::kFp32);
   const SetEncoder encoder(*model, 1);
@@ -160,6 +162,7 @@ TEST_F(ContrastsRun, BeginsWithTheFusionLayerOfABundle) {
   const auto second = config("second", {{"from_bundle", (directory / "first").string()},
                                         {"vision", ""},
                                         {"text", ""},
+                                        {"detail_stage", 0},  // the bundle's
                                         {"epochs", 1},
                                         {"learning_rate", 0.0},
                                         {"heads_learning_rate", 0.0},

@@ -134,7 +134,9 @@ TEST_F(EfficientNetPlanProperty, ATeamGivesTheSameBits) {
 }
 
 TEST_F(EfficientNetPlanProperty, PoisonStaysInItsImage) {
-  for_each_table(random_config(random_), [&](const auto&, const CompiledEfficientNet& compiled) {
+  EfficientNetConfig config = random_config(random_);
+  config.detail_stage = 0;  // zeros where a map ends are numbers
+  for_each_table(config, [&](const auto&, const CompiledEfficientNet& compiled) {
     at::Tensor pixels = at::randn({3, 3, 40, 40});
     const at::Tensor clean = compiled.forward_features(pixels).tokens;
     pixels[1].fill_(std::nan(""));

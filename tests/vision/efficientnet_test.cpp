@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -50,6 +51,41 @@ TEST(CompiledEfficientNet, AgreesWithTheModuleForAnyConfigAndWeights) {
             << "round " << round;
       }
     }
+  }
+}
+
+// Cell by cell; zeros where the finer map ends.
+TEST(EfficientNet, TokensHaveTheFinerMapsCellsBesideTheHeadsChannels) {
+  std::mt19937 random(12);
+  torch::manual_seed(12);
+  const c10::InferenceMode guard;
+  for (int round = 0; round < 40; ++round) {
+    EfficientNetConfig config = random_config(random);
+    const EfficientNet plain = random_network(config);
+    config.detail_stage = one_of<std::int64_t>(random, {1, std::ssize(config.stages)});
+    EfficientNet network(config);
+    nn::load_weights(*network, nn::state_dict_of(*plain), "plain");
+    network->eval();
+    const at::Tensor pixels = at::randn({2, 3, 33, 50});
+    const VisionOutput found = network->forward_features(pixels);
+    const at::Tensor map = network->weights().forward_blocks(
+        pixels, blocks_of_stages(config, static_cast<std::size_t>(config.detail_stage)));
+    const std::int64_t fold = detail_fold(config), channels = map.size(1);
+    ASSERT_EQ(detail_channels(config), fold * fold * channels);
+    at::Tensor expected = at::zeros({2, found.grid_height, found.grid_width, fold, fold, channels});
+    for (std::int64_t y = 0; y < map.size(2); ++y)
+      for (std::int64_t x = 0; x < map.size(3); ++x)
+        expected.select(1, y / fold)
+            .select(1, x / fold)
+            .select(1, y % fold)
+            .select(1, x % fold)
+            .copy_(map.select(2, y).select(2, x));
+    EXPECT_TRUE(
+        at::equal(found.tokens.slice(2, config.head_channels), expected.flatten(3).flatten(1, 2)))
+        << "round " << round;
+    EXPECT_EQ(found.pooled.size(1), config.head_channels);
+    EXPECT_LT(relative_error(found.pooled, found.tokens.slice(2, 0, config.head_channels).mean(1)),
+              1e-5);
   }
 }
 

@@ -40,6 +40,7 @@ inline EfficientNetConfig random_config(std::mt19937& random) {
     channels = stage.out_channels;
     config.stages.push_back(stage);
   }
+  config.detail_stage = std::uniform_int_distribution<std::int64_t>(0, stages)(random);
   return config;
 }
 

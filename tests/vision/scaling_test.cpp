@@ -159,6 +159,17 @@ TEST(Efficientnet, ListsTheNamesWhereThereIsNone) {
     EXPECT_THAT(message, HasSubstr(std::string(name)));
 }
 
+TEST(DetailChannels, AreThoseOfTheCellsThatATokenCovers) {
+  EfficientNetConfig config = efficientnet("efficientnet-lite0");
+  EXPECT_EQ(detail_channels(config), 0);
+  config.detail_stage = 4;  // 14 by 14 of 80 channels, of 224 pixels; tokens are 7 by 7
+  EXPECT_EQ(detail_fold(config), 2);
+  EXPECT_EQ(detail_channels(config), 320);
+  config.detail_stage = 7;
+  EXPECT_EQ(detail_fold(config), 1);
+  EXPECT_EQ(detail_channels(config), 320);
+}
+
 TEST(EfficientnetForPhi, StartsAtB0AndOnlyGrows) {
   EfficientNetConfig b0 = efficientnet("efficientnet-b0");
   EXPECT_EQ(efficientnet_for_phi(0), b0);
@@ -243,6 +254,7 @@ TEST(Check, NamesWhatNoNetworkCanHave) {
   EXPECT_THAT(message([](auto& c) { c.stem_channels = 0; }), HasSubstr("stem_channels"));
   EXPECT_THAT(message([](auto& c) { c.batch_norm_eps = 0; }), HasSubstr("batch_norm_eps"));
   EXPECT_THAT(message([](auto& c) { c.drop_connect_rate = 1; }), HasSubstr("drop_connect_rate"));
+  EXPECT_THAT(message([](auto& c) { c.detail_stage = 8; }), HasSubstr("detail_stage"));
 }
 
 }  // namespace

@@ -26,6 +26,10 @@ struct FusionConfig {
   std::int64_t num_attention_heads = 8;
   std::int64_t intermediate_size = 512;
   std::int64_t vision_channels = 1280;  // C
+  // What visual tokens have beside C: the map after so many stages of the encoder, folded
+  // (vision/scaling.h). Both or neither are 0.
+  std::int64_t detail_stage = 0;
+  std::int64_t detail_channels = 0;
   std::int64_t text_hidden_size = 384;  // H
   std::int64_t grid_height = 7;         // of vision_position
   std::int64_t grid_width = 7;
@@ -46,6 +50,7 @@ struct FusionConfig {
   nlohmann::json to_json() const;
 
   nn::EncoderLayerConfig layer() const;
+  std::int64_t token_channels() const noexcept { return vision_channels + detail_channels; }
   std::int64_t match_features() const noexcept {  // what the match head reads
     return hidden_size + (skip ? 2 * embedding_size : 0);
   }

@@ -14,7 +14,8 @@ namespace bifocal::models {
 
 // 2: label sets have multi_label, pooled and hidden_size; the fusion layer may have match_cosine.
 // 3: the fusion layer may have match_late_interaction.
-inline constexpr int kBundleFormatVersion = 3;
+// 4: its visual tokens may have a detail_stage.
+inline constexpr int kBundleFormatVersion = 4;
 
 struct BundleFile {
   std::string path;  // relative to the bundle, '/' between folders, never outside of it

@@ -52,7 +52,7 @@ struct TrainConfig {
          late_weight = 0.0;
   std::int64_t match_pairs = 256;
   std::int64_t hidden_size = 256, embedding_size = 512, fusion_layers = 2, attention_heads = 8,
-               intermediate_size = 512;
+               intermediate_size = 512, detail_stage = 0;
 
   std::string label_set = "classes", class_weights = "none", metric;
   std::int64_t head_hidden_size = 0, seeds = 1;

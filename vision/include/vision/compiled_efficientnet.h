@@ -13,8 +13,10 @@ class EfficientNetPlan;
 struct EfficientNetWeights;
 
 struct VisionOutput {
-  at::Tensor tokens;             // [B, h * w, C]: the map after the head convolution, row by row
-  at::Tensor pooled;             // [B, C]: its mean
+  // [B, h * w, C + detail_channels()]: the map after the head convolution, row by row, and beside
+  // it that of a finer stage where the config has a detail_stage.
+  at::Tensor tokens;
+  at::Tensor pooled;             // [B, C]: the mean of the head's map
   std::int64_t grid_height = 0;  // h, w: 7 x 7 for 224 pixels
   std::int64_t grid_width = 0;
 };

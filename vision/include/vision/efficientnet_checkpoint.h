@@ -36,7 +36,9 @@ nn::StateDict published_efficientnet_weights(const nn::StateDict& weights,
 
 // A directory in the Hub's layout: config.json and model.safetensors. Where the config only names
 // the architecture, padding and batch-norm eps are those of the dialect; without num_classes there
-// are as many classes as the weights have. In eval mode. Throws Error(kInvalidBundle).
-EfficientNet load_efficientnet(const std::filesystem::path& directory);
+// are as many classes as the weights have. `detail_stage` is the config's. In eval mode. Throws
+// Error(kInvalidBundle).
+EfficientNet load_efficientnet(const std::filesystem::path& directory,
+                               std::int64_t detail_stage = 0);
 
 }  // namespace bifocal::vision

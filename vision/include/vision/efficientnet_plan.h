@@ -21,9 +21,10 @@ class EfficientNetPlan {
 
   Grid grid(const Grid& image) const noexcept;  // of tokens
   std::int64_t channels() const noexcept { return head_.linear.columns; }
+  std::int64_t token_channels() const noexcept;  // channels(), and those of the detail
 
-  // -> tokens [grid's pixels, channels] and their mean, pooled [channels]. The image has three
-  // channels and at least one pixel.
+  // -> tokens [grid's pixels, token_channels] and the mean of the head's part of them, pooled
+  // [channels]. The image has three channels and at least one pixel.
   void forward(const ImageView& image, float* tokens, float* pooled) const;
 
  private:
@@ -67,6 +68,8 @@ class EfficientNetPlan {
   Dense stem_;
   std::vector<Block> blocks_;
   Dense head_;
+  std::size_t detail_blocks_;  // as EfficientNetWeights has them
+  std::int64_t detail_fold_;
   nn::WeightArena weights_;
 };
 

@@ -40,6 +40,11 @@ struct EfficientNetConfig {
   double drop_connect_rate = 0.2;     // of the block after the last; it rises to it from 0
   double dropout = 0.2;
   std::int64_t num_classes = 1000;  // 0: no classifier
+  // Tokens have, after the head's channels, those of the map after so many stages: what the strides
+  // above blur. Of a map that is finer by `detail_fold`, a token has a square of cells side by side
+  // (space to depth, Shi et al. 2016), zeros where the map ends. 0: the head's channels alone. Said
+  // by whoever reads the tokens; an encoder's files do not.
+  std::int64_t detail_stage = 0;
 
   friend bool operator==(const EfficientNetConfig&, const EfficientNetConfig&) = default;
 };
@@ -78,6 +83,10 @@ std::vector<std::string_view> efficientnet_names();
 EfficientNetConfig efficientnet_for_phi(double phi, const CompoundCoefficients& = {});
 
 std::size_t blocks_of_stages(const EfficientNetConfig& config, std::size_t stages);  // the first
+// Cells of the map after detail_stage that a token has along either side, and what channels they
+// add to it: 0 without a detail_stage.
+std::int64_t detail_fold(const EfficientNetConfig& config);
+std::int64_t detail_channels(const EfficientNetConfig& config);
 
 struct Cost {
   std::int64_t parameters = 0;     // trainable, classifier included
