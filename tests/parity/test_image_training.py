@@ -69,6 +69,73 @@ def is_frozen_block(block: str, frozen_stages: int) -> bool:
     return block == "stem" or int(block.split(".")[1]) < frozen_stages
 
 
+class Example:
+    """A model of timm's and batches, of a seed; train() takes PyTorch's three steps with them."""
+
+    def __init__(self, name: str, live: bool, frozen_stages: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model = randomise(timm.create_model(name, pretrained=False, num_classes=CLASSES, drop_rate=0.0))
+        self.steps = STEPS | {"live_batch_norm": live, "frozen_stages": frozen_stages}
+        self.batches = {}
+        for step in range(self.steps["count"]):
+            self.batches[f"{step}.pixels"] = torch.randn(ITEMS, 3, SIDE, SIDE)
+            self.batches[f"{step}.targets"] = F.one_hot(torch.arange(ITEMS) % CLASSES, CLASSES).float()
+        self.start = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.losses, self.rates = [], {}
+        self.margin = float("inf")  # of the head's activations from where ReLU6 bends
+
+    def train(self) -> None:
+        model, steps = self.model, self.steps
+        set_training(model, steps["live_batch_norm"], steps["frozen_stages"])
+        blocks = list(dict.fromkeys(block_of(key) for key, _ in model.named_parameters()))
+        trained = [block for block in blocks if not is_frozen_block(block, steps["frozen_stages"])]
+        # timm registers the classifier last, as we do: the top of the tower.
+        self.rates = {
+            block: steps["learning_rate"] * steps["layer_decay"] ** depth
+            for depth, block in enumerate(reversed(trained))
+        }
+        groups = []
+        for key, parameter in model.named_parameters():
+            if (block := block_of(key)) not in self.rates:
+                parameter.requires_grad_(False)
+                continue
+            decay = steps["weight_decay"] if parameter.dim() >= 2 else 0.0
+            groups.append({"params": [parameter], "lr": self.rates[block], "weight_decay": decay})
+        if isinstance(model.bn2.act, torch.nn.ReLU6):
+            model.bn2.act.register_forward_pre_hook(self._see_head)
+        optimizer = torch.optim.AdamW(groups, betas=(steps["beta1"], steps["beta2"]), eps=steps["epsilon"])
+        for step in range(steps["count"]):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(
+                model(self.batches[f"{step}.pixels"]), self.batches[f"{step}.targets"],
+                label_smoothing=steps["smoothing"],
+            )  # fmt: skip
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(
+                [parameter for group in groups for parameter in group["params"]], steps["clip_norm"]
+            )
+            optimizer.step()
+            self.losses.append(loss.item())
+
+    def _see_head(self, _, inputs) -> None:
+        distance = torch.minimum(inputs[0].abs(), (inputs[0] - 6).abs()).min().item()
+        self.margin = min(self.margin, distance)
+
+
+def trained_example(name: str, live: bool, frozen_stages: int) -> Example:
+    """Of the first seed whose gradients rounding does not decide.
+
+    Where ReLU6 bends its gradient is 0 on one side and 1 on the other. A channel of the head has so few
+    places in these pictures that one of them on the other side shows in its weights.
+    """
+    for seed in range(5, 25):
+        example = Example(name, live, frozen_stages, seed)
+        example.train()
+        if example.margin > 5e-6:
+            return example
+    raise AssertionError("no seed keeps clear of the bends")
+
+
 @pytest.mark.parametrize(
     ("name", "live", "frozen_stages"),
     [
@@ -79,60 +146,26 @@ def is_frozen_block(block: str, frozen_stages: int) -> bool:
     ],
 )
 def test_three_steps_are_those_of_pytorch_and_timm(name, live, frozen_stages, run_probe, tmp_path):
-    torch.manual_seed(5)
-    model = randomise(timm.create_model(name, pretrained=False, num_classes=CLASSES, drop_rate=0.0))
-    steps = STEPS | {"live_batch_norm": live, "frozen_stages": frozen_stages}
-    batches = {}
-    for step in range(steps["count"]):
-        batches[f"{step}.pixels"] = torch.randn(ITEMS, 3, SIDE, SIDE)
-        batches[f"{step}.targets"] = F.one_hot(torch.arange(ITEMS) % CLASSES, CLASSES).float()
-    start = {key: value.clone() for key, value in model.state_dict().items()}
+    example = trained_example(name, live, frozen_stages)
+    start = example.start
     save_file({k: v.contiguous() for k, v in start.items()}, tmp_path / "model.safetensors")
     config = {"architecture": name, "num_classes": CLASSES, "drop_connect_rate": 0.0}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "steps.json").write_text(json.dumps(steps))
-    save_file(batches, tmp_path / "batches.safetensors")
+    (tmp_path / "steps.json").write_text(json.dumps(example.steps))
+    save_file(example.batches, tmp_path / "batches.safetensors")
     run_probe(
         "image_training", tmp_path, tmp_path / "steps.json", tmp_path / "batches.safetensors", tmp_path / "out.safetensors"
     )  # fmt: skip
     found = load_file(tmp_path / "out.safetensors")
 
-    set_training(model, live, frozen_stages)
-    blocks = list(dict.fromkeys(block_of(key) for key, _ in model.named_parameters()))
-    trained = [block for block in blocks if not is_frozen_block(block, frozen_stages)]
-    # timm registers the classifier last, as we do: the top of the tower.
-    rates = {
-        block: steps["learning_rate"] * steps["layer_decay"] ** depth
-        for depth, block in enumerate(reversed(trained))
-    }
-    groups = []
-    for key, parameter in model.named_parameters():
-        if (block := block_of(key)) not in rates:
-            parameter.requires_grad_(False)
-            continue
-        assert found[f"rate.{block}"].item() == pytest.approx(rates[block], rel=1e-6)
-        decay = steps["weight_decay"] if parameter.dim() >= 2 else 0.0
-        groups.append({"params": [parameter], "lr": rates[block], "weight_decay": decay})
-    optimizer = torch.optim.AdamW(groups, betas=(steps["beta1"], steps["beta2"]), eps=steps["epsilon"])
-    losses = []
-    for step in range(steps["count"]):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(
-            model(batches[f"{step}.pixels"]), batches[f"{step}.targets"], label_smoothing=steps["smoothing"]
-        )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            [parameter for group in groups for parameter in group["params"]], steps["clip_norm"]
-        )
-        optimizer.step()
-        losses.append(loss.item())
-
-    torch.testing.assert_close(found["loss"], torch.tensor(losses), rtol=TOLERANCE, atol=0)
+    for block, rate in example.rates.items():
+        assert found[f"rate.{block}"].item() == pytest.approx(rate, rel=1e-6)
+    torch.testing.assert_close(found["loss"], torch.tensor(example.losses), rtol=TOLERANCE, atol=0)
     separable = {
         block_of(key) for key in start if ".conv_dw." in key and key.replace("conv_dw", "conv_pwl") not in start
     }  # fmt: skip
     moved = 0.0
-    for key, value in model.state_dict().items():
+    for key, value in example.model.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
         ours = found[our_name(key, block_of(key) in separable)]
@@ -143,4 +176,4 @@ def test_three_steps_are_those_of_pytorch_and_timm(name, live, frozen_stages, ru
             expected = live and not is_frozen(key, frozen_stages)
             assert (change > 0) == expected, key
         moved = max(moved, change)
-    assert moved > steps["learning_rate"]
+    assert moved > example.steps["learning_rate"]
