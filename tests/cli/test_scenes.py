@@ -47,18 +47,20 @@ def test_a_small_fusion_layer_learns_which_colour_goes_with_which_shape(
     run(
         "train", "--preset", "contrasts", "--data", scenes, "--out", tmp_path / "drawn",
         "--vision", default_bundle / "vision", "--text", default_bundle / "text",
-        "--hidden-size", "64", "--attention-heads", "4", "--intermediate-size", "128",
-        "--pooled-epochs", "0", "--align-epochs", "8", "--epochs", "2", "--pairs-per-image", "1", "--threads", "1",
+        "--hidden-size", "128", "--attention-heads", "4", "--intermediate-size", "256",
+        "--pooled-epochs", "0", "--align-epochs", "4", "--epochs", "1", "--pairs-per-image", "1", "--threads", "1",
+        "--detail-stage", "4",
         timeout=900,
     )  # fmt: skip
+    # Combinations of colour and shape that training neither showed nor named.
     run(
-        "evaluate", "--model", tmp_path / "drawn", "--data", scenes, "--split", "validation",
+        "evaluate", "--model", tmp_path / "drawn", "--data", scenes, "--split", "test",
         "--task", "contrasts", "--resamples", "0", "--controls", scenes / "train.jsonl",
         "--json", tmp_path / "figures.json",
     )  # fmt: skip
     row = json.loads((tmp_path / "figures.json").read_text())["tasks"]["contrasts"]["rows"]["presence"]
     value = {name: cell["value"] if isinstance(cell, dict) else cell for name, cell in row.items()}
-    assert value["match head"] >= 80
+    assert value["match head"] >= 85
     assert value["match head"] >= value["two towers"] + 10
 
 
