@@ -90,8 +90,8 @@ std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
   auto text_read = begun([&bundle] { return text::load_bert(bundle.text_directory()); });
   auto tokenizer_read = begun([&bundle] { return text::load_tokenizer(bundle.text_directory()); });
   auto fusion_read = begun([&bundle] { return load_fusion(bundle); });
-  // Asked for in this order, so that of several faults the same is told each time.
   const fusion::FusionConfig& config = bundle.fusion();
+  // Asked for in this order, so that of several faults the same is told each time.
   vision::EfficientNet vision =
       vision::load_efficientnet(bundle.vision_directory(), config.detail_stage);
   text::Bert text = text_read.get();
