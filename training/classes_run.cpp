@@ -64,28 +64,16 @@ bool has_both_sides(const ClassExamples& examples) {
 // The bundle's fusion layer where there is one, with the new label set in place of one of its name.
 fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& encoders,
                                    const ClassLabels& labels, std::size_t& label_set) {
-  fusion::FusionConfig fusion;
-  if (!config.from_bundle.empty()) {
-    fusion = models::Bundle::open(config.from_bundle).fusion();
-  } else {
-    fusion.hidden_size = config.hidden_size;
-    fusion.embedding_size = config.embedding_size;
-    fusion.num_hidden_layers = config.fusion_layers;
-    fusion.num_attention_heads = config.attention_heads;
-    fusion.intermediate_size = config.intermediate_size;
-    fusion.vision_channels = encoders.vision->config().head_channels;
-    fusion.detail_stage = encoders.vision->config().detail_stage;
-    fusion.detail_channels = vision::detail_channels(encoders.vision->config());
-    fusion.text_hidden_size = encoders.text->config().hidden_size;
-  }
+  fusion::FusionConfig fusion = config.from_bundle.empty()
+                                    ? sizes_of_new_layer(config, encoders)
+                                    : models::Bundle::open(config.from_bundle).fusion();
   fusion.dropout = config.dropout;
   std::erase_if(fusion.label_sets,
                 [&config](const auto& set) { return set.name == config.label_set; });
   label_set = fusion.label_sets.size();
   fusion.label_sets.push_back({config.label_set, labels.names, labels.multi_label,
                                /*pooled=*/true, config.head_hidden_size});
-  // Checks it, with a message, as reading a bundle does.
-  return fusion::FusionConfig::from_config(core::JsonConfig(fusion.to_json(), "fusion layer"));
+  return checked(fusion);
 }
 
 ClassModel new_model(const ClassRun& run, std::uint64_t seed) {

@@ -1,7 +1,6 @@
 #include "training/preset_run.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
@@ -104,25 +103,34 @@ void add_vision_delta(models::BundleParts& parts, const UpperStages& vision, con
       core::DType::kBF16);
 }
 
+fusion::FusionConfig sizes_of_new_layer(const TrainConfig& config, const Encoders& encoders) {
+  const vision::EfficientNetConfig& vision = encoders.vision->config();
+  fusion::FusionConfig fusion;
+  fusion.hidden_size = config.hidden_size;
+  fusion.embedding_size = config.embedding_size;
+  fusion.num_hidden_layers = config.fusion_layers;
+  fusion.num_attention_heads = config.attention_heads;
+  fusion.intermediate_size = config.intermediate_size;
+  fusion.vision_channels = vision.head_channels;
+  fusion.detail_stage = vision.detail_stage;
+  fusion.detail_channels = vision::detail_channels(vision);
+  fusion.text_hidden_size = encoders.text->config().hidden_size;
+  return fusion;
+}
+
+fusion::FusionConfig checked(const fusion::FusionConfig& fusion) {
+  return fusion::FusionConfig::from_config(core::JsonConfig(fusion.to_json(), "fusion layer"));
+}
+
 fusion::FusionConfig new_fusion_layer(const TrainConfig& config, const Encoders& encoders,
                                       const ImageFeatures& images) {
-  nlohmann::json json = {{"hidden_size", config.hidden_size},
-                         {"embedding_size", config.embedding_size},
-                         {"num_hidden_layers", config.fusion_layers},
-                         {"num_attention_heads", config.attention_heads},
-                         {"intermediate_size", config.intermediate_size},
-                         {"vision_channels", encoders.vision->config().head_channels},
-                         {"detail_stage", encoders.vision->config().detail_stage},
-                         {"detail_channels", vision::detail_channels(encoders.vision->config())},
-                         {"text_hidden_size", encoders.text->config().hidden_size},
-                         {"grid_height", images.grid_height},
-                         {"grid_width", images.grid_width},
-                         {"norm", "pre"},
-                         {"skip", true},
-                         {"match_cosine", true},
-                         {"dropout", config.dropout},
-                         {"pooled_dropout", config.pooled_dropout}};
-  return fusion::FusionConfig::from_config(core::JsonConfig(std::move(json), "fusion layer"));
+  fusion::FusionConfig fusion = sizes_of_new_layer(config, encoders);
+  fusion.grid_height = images.grid_height;
+  fusion.grid_width = images.grid_width;
+  fusion.match_cosine = true;
+  fusion.dropout = config.dropout;
+  fusion.pooled_dropout = config.pooled_dropout;
+  return checked(fusion);
 }
 
 models::BundleParts bundle_of_run(const TrainConfig& config, const fs::path& made,

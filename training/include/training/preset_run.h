@@ -40,6 +40,10 @@ std::string what_of_vision(const TrainConfig& config);
 void add_vision_delta(models::BundleParts& parts, const UpperStages& vision,
                       const std::filesystem::path& made);
 
+// What `config` and the encoders say of a new fusion layer's size, unchecked.
+fusion::FusionConfig sizes_of_new_layer(const TrainConfig& config, const Encoders& encoders);
+// `fusion`, checked as one that is read from a bundle. Throws Error(kInvalidBundle).
+fusion::FusionConfig checked(const fusion::FusionConfig& fusion);
 // A new fusion layer that embeds and matches, of the sizes that `config` names, for maps such as
 // those of `images`. Throws Error(kInvalidBundle) where they do not fit one another.
 fusion::FusionConfig new_fusion_layer(const TrainConfig& config, const Encoders& encoders,
