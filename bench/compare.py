@@ -132,9 +132,8 @@ def engines_of(row, precision, folder, python, arguments):
     model = row.model if row.kind in ("fusion", "item") else folder
     ours = [arguments.build / "bench/bench_encoder", row.kind, model, folder / "input.safetensors", precision]
     peer = [python, ROOT / "bench/compare_peers.py", "serve"]
-    if precision == "fp32" or row.kind != "vision":  # our vision has no bf16 yet
-        yield OURS, ours, {}
-        yield TORCH, ours, {"BIFOCAL_KERNELS": "torch"}
+    yield OURS, ours, {}
+    yield TORCH, ours, {"BIFOCAL_KERNELS": "torch"}
     if row.kind != "fusion":
         if precision == "fp32":
             yield ORT, [*peer, "onnxruntime", precision, folder], {}
@@ -166,8 +165,6 @@ def measure(row, precision, folder, python, arguments):
         for name, command, environment in engines_of(row, precision, folder, python, arguments):
             engines.append(Engine(name, command, arguments.core, environment))
             stack.callback(engines[-1].close)
-        if engines[0].name != OURS:
-            return None
         kernels = check_outputs(engines, precision, folder)
         for engine in engines:
             engine.ask(f"slice {arguments.seconds / 2}")  # warm
@@ -228,9 +225,8 @@ def main():
     for row in wanted:
         for precision in precisions:
             result = measure(row, precision, folder_of(row, arguments.models), python, arguments)
-            if result:
-                results.append(result)
-                print_row(result)
+            results.append(result)
+            print_row(result)
     if arguments.json:
         arguments.json.write_text(json.dumps({"cpu": name, "date": time.strftime("%Y-%m-%d"), "peers": PEERS,
                                               "cpu_time": arguments.cpu_time,

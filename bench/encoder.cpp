@@ -49,12 +49,13 @@ struct Encoder {
   const nn::cpu::Kernels* kernels = nullptr;  // null: LibTorch's operators
 };
 
-Encoder vision_encoder(const std::string& directory, const nn::StateDict& input) {
+Encoder vision_encoder(const std::string& directory, const nn::StateDict& input,
+                       nn::Precision precision) {
   auto network = std::make_shared<vision::CompiledEfficientNet>(
-      vision::load_efficientnet(directory)->compile(nn::Precision::kFp32));
+      vision::load_efficientnet(directory)->compile(precision));
   const at::Tensor pixels = input.at("pixels");
   return {[network, pixels] { return network->forward_features(pixels).pooled; },
-          nn::choose_kernels(nn::Precision::kFp32)};
+          nn::choose_kernels(precision)};
 }
 
 Encoder text_encoder(const std::string& directory, const nn::StateDict& input,
@@ -103,7 +104,7 @@ Encoder whole_model(const std::string& bundle, const nn::StateDict& input,
 
 Encoder make(const std::string& kind, const std::string& model, const nn::StateDict& input,
              nn::Precision precision) {
-  if (kind == "vision") return vision_encoder(model, input);
+  if (kind == "vision") return vision_encoder(model, input, precision);
   if (kind == "text") return text_encoder(model, input, precision);
   if (kind == "fusion") return fusion_layer(model, input, precision);
   if (kind == "item") return whole_model(model, input, precision);

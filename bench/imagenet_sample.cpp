@@ -1,4 +1,4 @@
-// bench_imagenet_sample <vision directory> < paths
+// bench_imagenet_sample <vision directory> fp32|bf16 < paths
 // For each path on standard input, a line: {"image": path, "top5": [five class indices]}.
 
 #include <ATen/ops/from_blob.h>
@@ -46,12 +46,13 @@ std::vector<std::int64_t> top5(const vision::CompiledEfficientNet& encoder,
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 2) {
-    std::fputs("usage: bench_imagenet_sample <vision directory> < paths\n", stderr);
+  const std::string precision = argc == 3 ? argv[2] : "";
+  if (precision != "fp32" && precision != "bf16") {
+    std::fputs("usage: bench_imagenet_sample <vision directory> fp32|bf16 < paths\n", stderr);
     return 2;
   }
-  const vision::CompiledEfficientNet encoder =
-      vision::load_efficientnet(argv[1])->compile(nn::Precision::kFp32);
+  const vision::CompiledEfficientNet encoder = vision::load_efficientnet(argv[1])->compile(
+      precision == "bf16" ? nn::Precision::kBf16 : nn::Precision::kFp32);
   const vision::Preprocess preprocess = read_preprocess(argv[1]);
   for (std::string path; std::getline(std::cin, path);)
     std::cout << nlohmann::json{{"image", path}, {"top5", top5(encoder, preprocess, path)}} << '\n';

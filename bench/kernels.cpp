@@ -42,6 +42,13 @@ void count_flops(benchmark::State& state, std::int64_t multiply_adds) {
                                                  benchmark::Counter::kIsIterationInvariantRate);
 }
 
+// The same small number in the table's element.
+Floats operand(const cpu::Kernels& kernels, std::int64_t count) {
+  Floats numbers(count);  // room for either
+  kernels.narrow(Floats(count).data(), count, 1, count, numbers.data(), count);
+  return numbers;
+}
+
 Floats packed(const cpu::Kernels& kernels, std::int64_t depth, std::int64_t columns) {
   Floats weights(static_cast<std::int64_t>(kernels.packed_bytes(depth, columns) / sizeof(float)));
   kernels.pack(Floats(depth * columns).data(), depth, columns, weights.data());
@@ -55,7 +62,8 @@ struct Product {
 };
 
 void product(benchmark::State& state, const cpu::Kernels* kernels, Product shape) {
-  const Floats a(shape.rows * shape.depth), c(shape.rows * shape.columns), bias(shape.columns);
+  const Floats a = operand(*kernels, shape.rows * shape.depth);
+  const Floats c(shape.rows * shape.columns), bias(shape.columns);
   const Floats weights = packed(*kernels, shape.depth, shape.columns);
   cpu::Gemm gemm;
   gemm.rows = shape.rows;
@@ -123,7 +131,8 @@ void depthwise(benchmark::State& state, const cpu::Kernels* kernels, Depthwise s
   const std::int64_t depth = shape.depth == 0 ? shape.channels : shape.depth;
   const std::int64_t out = (shape.size + shape.stride - 1) / shape.stride;
   const std::int64_t area = shape.kernel * shape.kernel;
-  const Floats x(shape.size * shape.size * depth), y(out * out * shape.channels);
+  const Floats x = operand(*kernels, shape.size * shape.size * depth);
+  const Floats y(out * out * shape.channels);
   const Floats weights(area * shape.channels), bias(shape.channels), means(shape.channels);
   const Floats expand = packed(*kernels, depth, shape.channels);
   cpu::Depthwise job;
@@ -152,7 +161,8 @@ void depthwise(benchmark::State& state, const cpu::Kernels* kernels, Depthwise s
 }
 
 void add_benchmarks(const cpu::Kernels* kernels) {
-  const std::string prefix = std::string(kernels->name) + "/";
+  const bool narrow = kernels->precision == Precision::kBf16;
+  const std::string prefix = std::string(kernels->name) + (narrow ? ", bf16/" : "/");
   for (const Product& shape :
        {Product{"peak", 48, 128, 48}, Product{"project 112: 32 to 16", 12544, 32, 16},
         Product{"project 56: 144 to 24", 3136, 144, 24},
@@ -198,7 +208,8 @@ void add_benchmarks(const cpu::Kernels* kernels) {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  for (const cpu::Kernels* kernels : cpu::all_kernels(Precision::kFp32))
-    if (kernels->runs_here()) add_benchmarks(kernels);
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16})
+    for (const cpu::Kernels* kernels : cpu::all_kernels(precision))
+      if (kernels->runs_here() && !kernels->emulated) add_benchmarks(kernels);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -27,10 +27,13 @@ std::string range_of(std::int64_t min, std::int64_t max) {
 }  // namespace
 
 JsonConfig::JsonConfig(nlohmann::json value, std::string source)
+    : JsonConfig(std::make_shared<const nlohmann::json>(std::move(value)), std::move(source)) {}
+
+JsonConfig::JsonConfig(std::shared_ptr<const nlohmann::json> value, std::string source)
     : value_(std::move(value)), source_(std::move(source)) {
-  if (!value_.is_object())
+  if (!value_->is_object())
     throw Error(ErrorCode::kInvalidBundle,
-                source_ + ": expected a JSON object, got " + described(value_));
+                source_ + ": expected a JSON object, got " + described(*value_));
 }
 
 JsonConfig JsonConfig::parse(std::string_view text, std::string source) {
@@ -57,8 +60,8 @@ JsonConfig JsonConfig::read(const std::filesystem::path& path) {
 }
 
 const nlohmann::json* JsonConfig::find(std::string_view key) const {
-  const auto found = value_.find(key);
-  return found == value_.end() || found->is_null() ? nullptr : &*found;
+  const auto found = value_->find(key);
+  return found == value_->end() || found->is_null() ? nullptr : &*found;
 }
 
 bifocal::Error JsonConfig::wrong(std::string_view key, std::string_view what) const {
@@ -147,7 +150,12 @@ std::vector<std::string> JsonConfig::strings(std::string_view key) const {
 JsonConfig JsonConfig::child(std::string_view key) const {
   const nlohmann::json& value = require(key, "an object");
   if (!value.is_object()) throw wrong(key, "expected an object, got " + described(value));
-  return JsonConfig(value, source_ + ": " + std::string(key));
+  return part(value, key);
+}
+
+JsonConfig JsonConfig::part(const nlohmann::json& value, std::string_view key) const {
+  return JsonConfig(std::shared_ptr<const nlohmann::json>(value_, &value),
+                    source_ + ": " + std::string(key));
 }
 
 std::vector<JsonConfig> JsonConfig::children(std::string_view key) const {
@@ -157,8 +165,7 @@ std::vector<JsonConfig> JsonConfig::children(std::string_view key) const {
   for (std::size_t i = 0; i < value.size(); ++i) {
     if (!value[i].is_object())
       throw wrong(key, "expected an array of objects, found " + described(value[i]));
-    children.emplace_back(value[i],
-                          source_ + ": " + std::string(key) + "[" + std::to_string(i) + "]");
+    children.push_back(part(value[i], std::string(key) + "[" + std::to_string(i) + "]"));
   }
   return children;
 }

@@ -38,7 +38,7 @@ struct Choice {
 std::vector<const cpu::Kernels*> candidates(Precision precision) {
   std::vector<const cpu::Kernels*> all;
   for (const cpu::Kernels* kernels : cpu::all_kernels(precision))
-    if (kernels->runs_here()) all.push_back(kernels);
+    if (kernels->runs_here() && !kernels->emulated) all.push_back(kernels);
   all.push_back(nullptr);
   return all;
 }
@@ -163,22 +163,24 @@ std::string_view forced() {
 
 const cpu::Kernels* named(std::string_view name, Precision precision) {
   if (name == "torch") return nullptr;
-  bool known = false;
-  std::string names = "torch";
-  for (const Precision each : {precision, Precision::kFp32}) {
+  std::vector<std::string_view> names;
+  const cpu::Kernels* known = nullptr;  // of this precision, or else of the other
+  for (const Precision each : {Precision::kFp32, Precision::kBf16}) {
     for (const cpu::Kernels* kernels : cpu::all_kernels(each)) {
-      if (each == Precision::kFp32) names += ", " + std::string(kernels->name);
-      if (kernels->name != name) continue;
-      known = true;
-      if (!kernels->runs_here())
-        throw Error(ErrorCode::kUnsupported,
-                    "BIFOCAL_KERNELS is \"" + std::string(name) + "\", which this CPU cannot run");
-      if (each == precision) return kernels;
+      names.push_back(kernels->name);
+      if (kernels->name == name && (known == nullptr || each == precision)) known = kernels;
     }
   }
-  if (known) return nullptr;
+  if (known != nullptr && !known->runs_here())
+    throw Error(ErrorCode::kUnsupported,
+                "BIFOCAL_KERNELS is \"" + std::string(name) + "\", which this CPU cannot run");
+  if (known != nullptr) return known->precision == precision ? known : nullptr;
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  std::string listed = "torch";
+  for (const std::string_view each : names) listed += ", " + std::string(each);
   throw Error(ErrorCode::kInvalidArgument,
-              "BIFOCAL_KERNELS is \"" + std::string(name) + "\"; it must be one of " + names);
+              "BIFOCAL_KERNELS is \"" + std::string(name) + "\"; it must be one of " + listed);
 }
 
 }  // namespace

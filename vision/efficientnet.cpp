@@ -64,9 +64,12 @@ at::Tensor EfficientNetImpl::forward(const at::Tensor& pixels) const {
   return classify(at::dropout(forward_features(pixels).pooled, config_.dropout, is_training()));
 }
 
-CompiledEfficientNet EfficientNetImpl::compile(
-    nn::Precision /*precision: only fp32 so far*/) const {
-  return CompiledEfficientNet(weights(), nn::choose_kernels(nn::Precision::kFp32));
+CompiledEfficientNet EfficientNetImpl::compile(nn::Precision precision) const {
+  // Where no kernels of ours multiply bf16, LibTorch's would: slower here than ours of fp32.
+  const nn::cpu::Kernels* kernels = nn::choose_kernels(precision);
+  if (kernels == nullptr && precision != nn::Precision::kFp32)
+    kernels = nn::choose_kernels(nn::Precision::kFp32);
+  return CompiledEfficientNet(weights(), kernels);
 }
 
 }  // namespace bifocal::vision

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <type_traits>
 
 #include "nn/cpu/memory.h"
 #include "nn/cpu/steps.h"
@@ -23,17 +25,21 @@ at::Tensor by_position(const at::Tensor& weight) {  // [out, in, k, k] -> [out, 
   return weight.permute({0, 2, 3, 1}).flatten(1);
 }
 
-// From pixel to pixel of `channels`, in whole cache lines.
-std::ptrdiff_t pixel_stride(std::int64_t channels) noexcept { return (channels + 15) / 16 * 16; }
+// From pixel to pixel of `channels` numbers, in whole cache lines.
+std::ptrdiff_t pixel_stride(std::int64_t channels, std::size_t element_bytes) noexcept {
+  const auto line = static_cast<std::int64_t>(64 / element_bytes);
+  return (channels + line - 1) / line * line;
+}
 
-// A map, row by row; a pixel's channels stand side by side.
+// A map, row by row; a pixel's channels stand side by side. One that is added to or leaves the
+// network is there in floats, and one that is multiplied in the kernels' element, which may be the
+// same.
 struct Map {
-  float* data = nullptr;
+  float* floats = nullptr;
+  std::byte* operand = nullptr;
   Grid size;
   std::int64_t channels = 0;
-  std::ptrdiff_t stride = 0;  // floats from pixel to pixel
-
-  ImageView view() const noexcept { return {data, size, channels, 1, size.width * stride, stride}; }
+  std::ptrdiff_t stride = 0;  // numbers from pixel to pixel
 };
 
 }  // namespace
@@ -105,31 +111,37 @@ Grid EfficientNetPlan::grid(const Grid& image) const noexcept {
 class EfficientNetPlan::Pass {
  public:
   Pass(const EfficientNetPlan& plan, const ImageView& image)
-      : plan_(plan), kernels_(*plan.kernels_), sizes_(measure(image)), scratch_(bytes(sizes_)) {
-    const auto take = [&](std::int64_t count) {
-      return scratch_.take<float>(static_cast<std::size_t>(count));
-    };
-    maps_ = {take(sizes_.map), take(sizes_.map)};
-    inner_ = take(sizes_.inner);
-    patches_ = take(sizes_.patches);
-    means_ = take(sizes_.channels);
-    reduced_ = take(sizes_.channels);
-    gates_ = take(sizes_.channels);
+      : plan_(plan),
+        kernels_(*plan.kernels_),
+        element_(nn::cpu::element_bytes(kernels_.precision)),
+        sizes_(measure(image)),
+        scratch_(lay_out(nullptr)) {
+    lay_out(&scratch_);
   }
 
   void forward(const ImageView& image, float* tokens, float* pooled) {
     const std::int64_t stride = plan_.token_channels();
-    Map x = convolve(plan_.stem_, image, maps_[0], plan_.stem_.linear.columns);
+    const Map pixels = between_blocks(1, image.size, image.channels);
+    interleave(image, pixels.floats);
+    if (narrows()) {
+      const std::int64_t count = image.size.pixels() * image.channels;
+      kernels_.narrow(pixels.floats, count, 1, count, pixels.operand, count);
+    }
+    Map x =
+        between_blocks(0, strided(image.size, plan_.stem_.geometry), plan_.stem_.linear.columns);
+    convolve(plan_.stem_, pixels, x);
     for (std::size_t i = 0; i < plan_.blocks_.size(); ++i) {
-      x = run(plan_.blocks_[i], x, x.data == maps_[0] ? maps_[1] : maps_[0]);
+      x = run(plan_.blocks_[i], x, x.floats == maps_[0] ? 1 : 0);
       if (i + 1 == plan_.detail_blocks_) put_detail(x, tokens + plan_.channels(), stride);
     }
-    const Map last = convolve(plan_.head_, x.view(), tokens, stride);
+    const Map last{tokens, nullptr, strided(x.size, plan_.head_.geometry),
+                   plan_.head_.linear.columns, stride};
+    convolve(plan_.head_, x, last);
     kernels_.column_means(tokens, last.stride, last.size.pixels(), last.channels, pooled);
   }
 
  private:
-  // In floats.
+  // In numbers.
   struct Sizes {
     std::int64_t map = 0;  // of the largest between two blocks
     std::int64_t inner = 0;
@@ -137,18 +149,35 @@ class EfficientNetPlan::Pass {
     std::int64_t channels = 0;  // the most of any map
   };
 
-  static std::size_t bytes(const Sizes& sizes) noexcept {
+  bool narrows() const noexcept { return element_ < sizeof(float); }
+
+  // Takes the memory from the scratch, or only counts: the bytes of all.
+  std::size_t lay_out(nn::cpu::Scratch* scratch) {
     std::size_t total = 0;
-    for (const std::int64_t count : {sizes.map, sizes.map, sizes.inner, sizes.patches,
-                                     sizes.channels, sizes.channels, sizes.channels})
-      total += nn::cpu::Scratch::rounded(static_cast<std::size_t>(count) * sizeof(float));
+    const auto take = [&](auto*& to, std::int64_t count, std::size_t element) {
+      const std::size_t bytes = static_cast<std::size_t>(count) * element;
+      total += nn::cpu::Scratch::rounded(bytes);
+      if (scratch != nullptr)
+        to = static_cast<std::remove_reference_t<decltype(to)>>(scratch->take_bytes(bytes));
+    };
+    for (std::size_t i = 0; i < maps_.size(); ++i) {
+      take(maps_[i], sizes_.map, sizeof(float));
+      operands_[i] = reinterpret_cast<std::byte*>(maps_[i]);
+      if (narrows()) take(operands_[i], sizes_.map, element_);
+    }
+    take(inner_, sizes_.inner, element_);
+    take(patches_, sizes_.patches, element_);
+    take(means_, sizes_.channels, sizeof(float));
+    take(squeezed_, sizes_.channels, element_);
+    take(reduced_, sizes_.channels, element_);
+    take(gates_, sizes_.channels, sizeof(float));
     return total;
   }
 
   // The sizes that the steps below need.
   Sizes measure(const ImageView& image) const {
     Sizes sizes;
-    Map x{nullptr, image.size, image.channels, 0};
+    Map x{nullptr, nullptr, image.size, image.channels, 0};
     const auto pass = [&](const Dense& dense) {
       x.size = strided(x.size, dense.geometry);
       x.channels = dense.linear.columns;
@@ -156,12 +185,13 @@ class EfficientNetPlan::Pass {
         sizes.patches =
             std::max(sizes.patches, band_rows(dense, x.size) * x.size.width * dense.linear.depth);
     };
-    const auto between_blocks = [&] {
+    const auto after_block = [&] {
       sizes.map = std::max(sizes.map, x.size.pixels() * x.channels);
       sizes.channels = std::max(sizes.channels, x.channels);
     };
+    after_block();
     pass(plan_.stem_);
-    between_blocks();
+    after_block();
     for (const Block& block : plan_.blocks_) {
       std::int64_t rows = 0;
       if (block.depthwise) {
@@ -172,10 +202,11 @@ class EfficientNetPlan::Pass {
         pass(*block.expand);
         rows = block.streams() ? band_rows(*block.expand, x.size) : x.size.height;
       }
-      sizes.inner = std::max(sizes.inner, rows * x.size.width * pixel_stride(block.inner_channels));
+      sizes.inner =
+          std::max(sizes.inner, rows * x.size.width * pixel_stride(block.inner_channels, element_));
       sizes.channels = std::max(sizes.channels, block.inner_channels);
       pass(block.project);
-      between_blocks();
+      after_block();
     }
     return sizes;
   }
@@ -186,18 +217,39 @@ class EfficientNetPlan::Pass {
     return std::clamp<std::int64_t>(rows, 1, size.height);
   }
 
+  Map between_blocks(std::size_t which, const Grid& size, std::int64_t channels) const noexcept {
+    return {maps_[which], operands_[which], size, channels, channels};
+  }
+
+  std::byte* operand_at(const Map& map, std::int64_t pixel) const noexcept {
+    return map.operand + pixel * map.stride * static_cast<std::ptrdiff_t>(element_);
+  }
+
+  // What a kernel sees of rows of its output, to patches_.
+  void gather(const Map& x, const Dense& dense, std::int64_t row, std::int64_t rows) {
+    const auto from = [&]<typename Element>(Element* patches) {
+      const auto* data = reinterpret_cast<const Element*>(x.operand);
+      gather_patches<Element>({data, x.size, x.channels, x.stride}, dense.geometry, row, rows,
+                              patches);
+    };
+    if (narrows())
+      from(reinterpret_cast<nn::cpu::Bf16*>(patches_));
+    else
+      from(reinterpret_cast<float*>(patches_));
+  }
+
   // Calls use(product, first) for each band of a convolution's output: `first` is its first pixel;
   // where the product goes is for the callee to say.
   template <typename Use>
-  void for_bands(const Dense& dense, const ImageView& x, const Use& use) {
+  void for_bands(const Dense& dense, const Map& x, const Use& use) {
     const Grid size = strided(x.size, dense.geometry);
     const std::int64_t band = band_rows(dense, size);
     for (std::int64_t row = 0; row < size.height; row += band) {
       const std::int64_t rows = std::min(band, size.height - row);
-      const float* a = x.data + row * x.row_stride;
-      std::ptrdiff_t stride = x.pixel_stride;
+      const std::byte* a = operand_at(x, row * size.width);
+      std::ptrdiff_t stride = x.stride;
       if (!dense.is_pointwise()) {
-        gather_patches(x, dense.geometry, row, rows, patches_);
+        gather(x, dense, row, rows);
         a = patches_;
         stride = dense.linear.depth;
       }
@@ -208,18 +260,18 @@ class EfficientNetPlan::Pass {
     }
   }
 
-  void multiply(nn::cpu::Gemm product, const Map& to, std::int64_t first) {
-    product.c = to.data + first * to.stride;
-    product.c_stride = to.stride;
-    nn::cpu::run(kernels_, product);
+  void convolve(const Dense& dense, const Map& x, const Map& to) {
+    for_bands(dense, x, [&](const nn::cpu::Gemm& product, std::int64_t first) {
+      multiply(product, to, first);
+    });
   }
 
-  Map convolve(const Dense& dense, const ImageView& x, float* to, std::ptrdiff_t stride) {
-    const Map out{to, strided(x.size, dense.geometry), dense.linear.columns, stride};
-    for_bands(dense, x, [&](const nn::cpu::Gemm& product, std::int64_t first) {
-      multiply(product, out, first);
-    });
-    return out;
+  void multiply(nn::cpu::Gemm product, const Map& to, std::int64_t first) {
+    if (to.floats != nullptr) product.c = to.floats + first * to.stride;
+    if (to.operand != reinterpret_cast<std::byte*>(to.floats) && to.operand != nullptr)
+      product.narrow_c = operand_at(to, first);
+    product.c_stride = to.stride;
+    nn::cpu::run(kernels_, product);
   }
 
   // Of each token the cells of `map` that it covers; zeros where the map ends.
@@ -231,38 +283,39 @@ class EfficientNetPlan::Pass {
         for (std::int64_t y = top; y < top + fold; ++y)
           for (std::int64_t x = left; x < left + fold; ++x, at += map.channels) {
             if (y < map.size.height && x < map.size.width)
-              std::copy_n(map.data + (y * map.size.width + x) * map.stride, map.channels, at);
+              std::copy_n(map.floats + (y * map.size.width + x) * map.stride, map.channels, at);
             else
               std::fill_n(at, map.channels, 0.0F);
           }
       }
   }
 
-  Map run(const Block& block, const Map& x, float* to) {
-    if (block.streams()) return run_streaming(block, x, to);
+  // -> the block's output, in the maps' `which`.
+  Map run(const Block& block, const Map& x, std::size_t which) {
+    if (block.streams()) return run_streaming(block, x, which);
     Map inner = x;
     if (block.depthwise || block.expand) inner = run_inner(block, x);
     if (block.se) find_gates(*block.se);
-    const std::int64_t channels = block.project.linear.columns;
-    const Map out{to, strided(inner.size, block.project.geometry), channels, channels};
-    for_bands(block.project, inner.view(), [&](nn::cpu::Gemm product, std::int64_t first) {
+    const Map out = between_blocks(which, strided(inner.size, block.project.geometry),
+                                   block.project.linear.columns);
+    for_bands(block.project, inner, [&](nn::cpu::Gemm product, std::int64_t first) {
       if (block.se)
-        kernels_.scale_columns(inner.data + first * inner.stride, inner.stride, product.rows,
-                               inner.channels, gates_);
+        kernels_.scale_columns(operand_at(inner, first), inner.stride, product.rows, inner.channels,
+                               gates_);
       project(block, product, x, out, first);
     });
     return out;
   }
 
   // Expansion and projection band by band: the expanded map never exists.
-  Map run_streaming(const Block& block, const Map& x, float* to) {
-    const std::int64_t channels = block.project.linear.columns;
-    const std::ptrdiff_t stride = pixel_stride(block.inner_channels);
-    const Map out{to, strided(x.size, block.expand->geometry), channels, channels};
-    for_bands(*block.expand, x.view(), [&](const nn::cpu::Gemm& expansion, std::int64_t first) {
-      const Map inner{inner_, {}, block.inner_channels, stride};
+  Map run_streaming(const Block& block, const Map& x, std::size_t which) {
+    const Map inner = inner_map(block, {});
+    const Map out = between_blocks(which, strided(x.size, block.expand->geometry),
+                                   block.project.linear.columns);
+    for_bands(*block.expand, x, [&](const nn::cpu::Gemm& expansion, std::int64_t first) {
       multiply(expansion, inner, 0);
-      project(block, block.project.linear.gemm(expansion.rows, inner.data, stride), x, out, first);
+      project(block, block.project.linear.gemm(expansion.rows, inner.operand, inner.stride), x, out,
+              first);
     });
     return out;
   }
@@ -270,29 +323,32 @@ class EfficientNetPlan::Pass {
   void project(const Block& block, nn::cpu::Gemm product, const Map& x, const Map& out,
                std::int64_t first) {
     if (block.residual) {
-      product.residual = x.data + first * x.stride;
+      product.residual = x.floats + first * x.stride;
       product.residual_stride = x.stride;
     }
     multiply(product, out, first);
   }
 
+  Map inner_map(const Block& block, const Grid& size) const noexcept {
+    return {nullptr, inner_, size, block.inner_channels,
+            pixel_stride(block.inner_channels, element_)};
+  }
+
   // What a block projects, and its means.
   Map run_inner(const Block& block, const Map& x) {
-    Map inner{inner_, {}, block.inner_channels, pixel_stride(block.inner_channels)};
     if (block.depthwise) {
       nn::cpu::Depthwise job = depthwise_job(block, x);
-      job.out = inner.data;
+      const Map inner = inner_map(block, {job.out_height, job.out_width});
+      job.out = inner.operand;
       job.out_stride = inner.stride;
       job.means = means_;
       nn::cpu::run(kernels_, job);
-      inner.size = {job.out_height, job.out_width};
       return inner;
     }
-    for_bands(*block.expand, x.view(), [&](const nn::cpu::Gemm& expansion, std::int64_t first) {
-      multiply(expansion, inner, first);
-    });
-    inner.size = strided(x.size, block.expand->geometry);
-    kernels_.column_means(inner.data, inner.stride, inner.size.pixels(), inner.channels, means_);
+    const Map inner = inner_map(block, strided(x.size, block.expand->geometry));
+    convolve(*block.expand, x, inner);
+    kernels_.operand_means(inner.operand, inner.stride, inner.size.pixels(), inner.channels,
+                           means_);
     return inner;
   }
 
@@ -300,7 +356,7 @@ class EfficientNetPlan::Pass {
     const Depthwise& layer = *block.depthwise;
     const auto& [kernel, stride, groups, padding] = layer.geometry;
     nn::cpu::Depthwise job;
-    job.x = x.data;
+    job.x = x.operand;
     job.height = x.size.height;
     job.width = x.size.width;
     job.depth = x.channels;
@@ -325,10 +381,12 @@ class EfficientNetPlan::Pass {
 
   // Hu et al. 2018: of the means, one factor a channel.
   void find_gates(const SqueezeExcitation& se) {
-    nn::cpu::Gemm reduce = se.reduce.gemm(1, means_, se.reduce.depth);
+    const std::int64_t channels = se.reduce.depth;
+    kernels_.narrow(means_, channels, 1, channels, squeezed_, channels);
+    nn::cpu::Gemm reduce = se.reduce.gemm(1, squeezed_, channels);
     reduce.activated = true;
     reduce.activation = as_nn(se.activation);
-    reduce.c = reduced_;
+    reduce.narrow_c = reduced_;
     nn::cpu::run(kernels_, reduce);
     nn::cpu::Gemm expand = se.expand.gemm(1, reduced_, se.expand.depth);
     expand.c = gates_;
@@ -338,14 +396,19 @@ class EfficientNetPlan::Pass {
 
   const EfficientNetPlan& plan_;
   const nn::cpu::Kernels& kernels_;
+  std::size_t element_;  // bytes of what the kernels multiply
   Sizes sizes_;
+  // A block's input and its output, by turns, and the same as operands: where those are floats,
+  // the same memory.
+  std::array<float*, 2> maps_{};
+  std::array<std::byte*, 2> operands_{};
+  std::byte* inner_ = nullptr;     // what a block projects: all of it, or a band
+  std::byte* patches_ = nullptr;   // of one band
+  float* means_ = nullptr;         // [channels]
+  std::byte* squeezed_ = nullptr;  // the same as an operand
+  std::byte* reduced_ = nullptr;   // what they are squeezed to
+  float* gates_ = nullptr;         // [channels]
   nn::cpu::Scratch scratch_;
-  std::array<float*, 2> maps_{};  // a block's input and its output, by turns
-  float* inner_ = nullptr;        // what a block projects: all of it, or a band
-  float* patches_ = nullptr;      // of one band
-  float* means_ = nullptr;        // [channels]
-  float* reduced_ = nullptr;      // what they are squeezed to
-  float* gates_ = nullptr;        // [channels]
 };
 
 void EfficientNetPlan::forward(const ImageView& image, float* tokens, float* pooled) const {

@@ -5,6 +5,6 @@
 
 namespace bifocal::nn::cpu {
 
-constinit const Kernels kAvx2 = table<float>("avx2", Precision::kFp32, cpu_has_avx2);
+constinit const Kernels kAvx2 = table<VectorTiles<float>>("avx2", Precision::kFp32, cpu_has_avx2);
 
 }  // namespace bifocal::nn::cpu

@@ -5,6 +5,7 @@
 
 namespace bifocal::nn::cpu {
 
-constinit const Kernels kAvx512 = table<float>("avx512", Precision::kFp32, cpu_has_avx512);
+constinit const Kernels kAvx512 =
+    table<VectorTiles<float>>("avx512", Precision::kFp32, cpu_has_avx512);
 
 }  // namespace bifocal::nn::cpu

@@ -5,6 +5,7 @@
 
 namespace bifocal::nn::cpu {
 
-constinit const Kernels kAvx512Bf16 = table<Bf16>("avx512", Precision::kBf16, cpu_has_avx512_bf16);
+constinit const Kernels kAvx512Bf16 =
+    table<VectorTiles<Bf16>>("avx512", Precision::kBf16, cpu_has_avx512_bf16);
 
 }  // namespace bifocal::nn::cpu

@@ -30,7 +30,7 @@ BIFOCAL_INLINE Vector exp2(Vector x) {
 BIFOCAL_INLINE Vector over_one_plus_exp2(Vector x, Vector a, Vector b) {
   const Vector rounded = fma(a, b, fill(kRounding));
   const Vector fraction = fma(a, b, sub(fill(kRounding), rounded));
-  return div(x, fma(exp2_of_fraction(fraction), exp2_of_last_bits(rounded), fill(1.0f)));
+  return over(x, fma(exp2_of_fraction(fraction), exp2_of_last_bits(rounded), fill(1.0f)));
 }
 
 // x Phi(x): log2 of the odds against Phi is odd and nearly cubic; a minimax polynomial in x^2 over

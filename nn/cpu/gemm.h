@@ -1,10 +1,20 @@
 #pragma once
 // Packed matrix products, on a vector_*.h and element.h.
 //
-// B [depth, columns] is packed into panels of up to kTileVectors vectors of columns, each panel
-// [depth / kDepth][vectors][kLanes][kDepth], padded with zeros to whole vectors and steps. A tile
-// is up to kTileRows rows by one panel, its sums in registers over the whole depth: a number of C
-// is one chain of additions in the order of the depth, whatever tile it falls into.
+// B [depth, columns] is packed into panels of a few vectors of columns, each panel
+// [depth / kPair][vectors][kLanes][kPair], where kPair numbers of the depth are multiplied by one
+// instruction; padded with zeros to whole vectors and steps. A block of rows meets one panel at a
+// time, its sums in registers over the whole depth: a number of C is one chain of additions in the
+// order of the depth, whatever block it falls into.
+//
+// How a block meets a panel is what `Tiles` says: VectorTiles here, in the vectors' registers, or
+// tiles_amx.h. All that multiplies (this file, attention.h, depthwise.h) is written on it:
+//
+//   using Element                      float or Bf16
+//   kRows, kVectors                    of a block and of a panel, at most
+//   kPair, kDepth                      what a panel's depth is interleaved by and padded to
+//   block_rows(rows)                   of the blocks that so many rows are best divided into
+//   multiply(a, a_stride, rows, panel, vectors, depth, ahead, out, out_stride)
 
 #include "element.h"
 #include "elementwise.h"
@@ -19,10 +29,17 @@ BIFOCAL_INLINE std::int64_t blocks_of(std::int64_t n, std::int64_t size) {
 }
 
 // Vectors of the next panel where `left` are to come: no panel of one where two of two will do.
+template <typename Tiles>
 BIFOCAL_INLINE std::int64_t panel_vectors(std::int64_t left) {
-  if (kTileVectors >= 3 && left == kTileVectors + 1) return kTileVectors - 1;
-  return least(left, kTileVectors);
+  if (Tiles::kVectors >= 3 && left == Tiles::kVectors + 1) return Tiles::kVectors - 1;
+  return least(left, Tiles::kVectors);
 }
+
+// What is wanted in the second-level cache next, line by line; none where `at` has reached `end`.
+struct Ahead {
+  const char* at = nullptr;
+  const char* end = nullptr;
+};
 
 // out[r][j] = sum over depth of A[r] B[:, j], for kRows rows and kVectors vectors of columns.
 template <typename Element, int kRows, int kVectors, int kLines>
@@ -108,28 +125,50 @@ static Tile<Element> tile_of(std::int64_t rows, std::int64_t vectors) {
   }
 }
 
+// A tile of rows in the registers of vectors.
+template <typename OneElement>
+struct VectorTiles {
+  using Element = OneElement;
+  static constexpr std::int64_t kRows = kTileRows;
+  static constexpr std::int64_t kVectors = kTileVectors;
+  static constexpr std::int64_t kPair = Product<Element>::kDepth;
+  static constexpr std::int64_t kDepth = kPair;
+
+  static BIFOCAL_INLINE_MEMBER std::int64_t block_rows(std::int64_t /*rows*/) { return kRows; }
+  // out [rows, vectors * kLanes] = A [rows, depth] times a panel; rows is at most kRows.
+  BIFOCAL_INLINE_MEMBER void multiply(const Element* a, std::ptrdiff_t a_stride, std::int64_t rows,
+                                      const Element* panel, std::int64_t vectors,
+                                      std::int64_t depth, Ahead& ahead, float* out,
+                                      std::ptrdiff_t out_stride) {
+    const auto run = ahead.at < ahead.end ? tile_of<Element, 1>(rows, vectors)
+                                          : tile_of<Element, 0>(rows, vectors);
+    run(a, a_stride, panel, depth, ahead.at, out, out_stride);
+    if (ahead.at < ahead.end) ahead.at += blocks_of(depth, kPair) * 64;
+  }
+};
+
 // Elements of one packed panel.
-template <typename Element>
+template <typename Tiles>
 static std::int64_t panel_elements(std::int64_t depth, std::int64_t vectors) {
-  constexpr std::int64_t kStep = Product<Element>::kDepth;
-  return blocks_of(depth, kStep) * kStep * vectors * kLanes;
+  return blocks_of(depth, Tiles::kDepth) * Tiles::kDepth * vectors * kLanes;
 }
 
+template <typename Tiles>
 static std::int64_t panel_edge(std::int64_t columns, std::int64_t column) {
   std::int64_t edge = 0;
   for (std::int64_t left = blocks_of(columns, kLanes);;) {
-    const std::int64_t vectors = panel_vectors(left);
+    const std::int64_t vectors = panel_vectors<Tiles>(left);
     if (column < edge + vectors * kLanes) return edge;
     edge += vectors * kLanes;
     left -= vectors;
   }
 }
 
-template <typename Element>
+template <typename Tiles>
 static std::size_t packed_bytes(std::int64_t depth, std::int64_t columns) {
-  const std::int64_t elements = panel_elements<Element>(depth, blocks_of(columns, kLanes));
+  const std::int64_t elements = panel_elements<Tiles>(depth, blocks_of(columns, kLanes));
   return static_cast<std::size_t>(
-      blocks_of(elements * static_cast<std::int64_t>(sizeof(Element)), 64) * 64);
+      blocks_of(elements * static_cast<std::int64_t>(sizeof(typename Tiles::Element)), 64) * 64);
 }
 
 BIFOCAL_INLINE void narrow_to(float x, float* out) { *out = x; }
@@ -140,17 +179,17 @@ BIFOCAL_INLINE void narrow_to(float x, Bf16* out) {
   *out = static_cast<Bf16>(x == x ? rounded : (bits >> 16) | 0x40);
 }
 
-template <typename Element>
+template <typename Tiles>
 static void pack(const float* weight, std::int64_t depth, std::int64_t columns, void* packed) {
-  constexpr std::int64_t kStep = Product<Element>::kDepth;
-  auto* out = static_cast<Element*>(packed);
+  auto* out = static_cast<typename Tiles::Element*>(packed);
   std::int64_t left = blocks_of(columns, kLanes);
   std::int64_t column = 0;
   while (left > 0) {
-    const std::int64_t vectors = panel_vectors(left);
-    for (std::int64_t k = 0; k < depth; k += kStep)
+    const std::int64_t vectors = panel_vectors<Tiles>(left);
+    const std::int64_t padded = blocks_of(depth, Tiles::kDepth) * Tiles::kDepth;
+    for (std::int64_t k = 0; k < padded; k += Tiles::kPair)
       for (std::int64_t lane = 0; lane < vectors * kLanes; ++lane)
-        for (std::int64_t part = 0; part < kStep; ++part, ++out) {
+        for (std::int64_t part = 0; part < Tiles::kPair; ++part, ++out) {
           const bool there = column + lane < columns && k + part < depth;
           narrow_to(there ? weight[(column + lane) * depth + k + part] : 0.0f, out);
         }
@@ -177,17 +216,16 @@ BIFOCAL_INLINE void finish_vector(const Gemm& gemm, Vector x, std::int64_t row, 
     else
       store_first(p, x, n);
   };
-  if (gemm.c != nullptr)
-    write(gemm.c + row * gemm.c_stride + column);
-  else
+  if (gemm.c != nullptr) write(gemm.c + row * gemm.c_stride + column);
+  if (gemm.narrow_c != nullptr)
     write(static_cast<Element*>(gemm.narrow_c) + row * gemm.c_stride + column);
 }
 
-// The tile's sums to C: `rows` rows from `row`, `columns` columns from `column`.
+// A block's sums to C: `rows` rows from `row`, `columns` columns from `column`.
 template <typename Element>
-static void finish_tile(const Gemm& gemm, const float* sums, std::ptrdiff_t stride,
-                        std::int64_t row, std::int64_t rows, std::int64_t column,
-                        std::int64_t columns) {
+static void finish_block(const Gemm& gemm, const float* sums, std::ptrdiff_t stride,
+                         std::int64_t row, std::int64_t rows, std::int64_t column,
+                         std::int64_t columns) {
   with_activation(gemm.activated, gemm.activation, [&](auto activated) {
     for (std::int64_t r = 0; r < rows; ++r)
       for (std::int64_t j = 0; j < columns; j += kLanes)
@@ -196,30 +234,30 @@ static void finish_tile(const Gemm& gemm, const float* sums, std::ptrdiff_t stri
   });
 }
 
-template <typename Element>
+template <typename Tiles>
 static void gemm(const Gemm& gemm) {
-  constexpr std::int64_t kPanel = kTileVectors * kLanes;
-  alignas(64) float sums[kTileRows * kPanel];
+  using Element = typename Tiles::Element;
+  constexpr std::int64_t kPanel = Tiles::kVectors * kLanes;
+  alignas(64) float sums[Tiles::kRows * kPanel];
+  Tiles tiles;
+  const std::int64_t block = Tiles::block_rows(gemm.rows);
   const auto* a = static_cast<const Element*>(gemm.a);
   const auto* panel = static_cast<const Element*>(gemm.weights);
   const std::int64_t last = gemm.last_column == 0 ? gemm.columns : gemm.last_column;
   std::int64_t left = blocks_of(gemm.columns, kLanes);
   for (std::int64_t column = 0; column < last;) {
-    const std::int64_t vectors = panel_vectors(left);
-    const Element* next = panel + panel_elements<Element>(gemm.depth, vectors);
+    const std::int64_t vectors = panel_vectors<Tiles>(left);
+    const Element* next = panel + panel_elements<Tiles>(gemm.depth, vectors);
     if (column + vectors * kLanes > gemm.first_column) {
       const std::int64_t columns = least(vectors * kLanes, gemm.columns - column);
       // The weights of the next panel come to the second-level cache while this one is used.
-      const char* ahead = reinterpret_cast<const char*>(next);
-      const std::int64_t line_steps = blocks_of(gemm.depth, Product<Element>::kDepth);
-      const char* end = ahead + line_steps * 64 * vectors;
-      for (std::int64_t row = 0; row < gemm.rows; row += kTileRows) {
-        const std::int64_t rows = least(kTileRows, gemm.rows - row);
-        const auto run =
-            ahead < end ? tile_of<Element, 1>(rows, vectors) : tile_of<Element, 0>(rows, vectors);
-        run(a + row * gemm.a_stride, gemm.a_stride, panel, gemm.depth, ahead, sums, kPanel);
-        ahead += line_steps * 64;
-        finish_tile<Element>(gemm, sums, kPanel, row, rows, column, columns);
+      const char* behind = reinterpret_cast<const char*>(next);
+      Ahead ahead{behind, behind + (behind - reinterpret_cast<const char*>(panel))};
+      for (std::int64_t row = 0; row < gemm.rows; row += block) {
+        const std::int64_t rows = least(block, gemm.rows - row);
+        tiles.multiply(a + row * gemm.a_stride, gemm.a_stride, rows, panel, vectors, gemm.depth,
+                       ahead, sums, kPanel);
+        finish_block<Element>(gemm, sums, kPanel, row, rows, column, columns);
       }
     }
     panel = next;

@@ -4,7 +4,28 @@
 
 #include "tables.h"
 
+#if defined(BIFOCAL_X86_KERNELS) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace bifocal::nn::cpu {
+namespace {
+
+#ifdef BIFOCAL_X86_KERNELS
+// Linux gives a process the tile registers when it asks (Documentation/arch/x86/xstate.rst), once
+// for all its threads: ARCH_REQ_XCOMP_PERM of XFEATURE_XTILEDATA.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
+}  // namespace
 
 // GCC's and Clang's __builtin_cpu_supports also asks whether the operating system saves the
 // registers.
@@ -14,19 +35,24 @@ bool cpu_has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 bool cpu_has_avx512_bf16() { return cpu_has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+bool cpu_has_amx() {
+  static const bool has = cpu_has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
+                          __builtin_cpu_supports("amx-bf16") && may_use_tiles();
+  return has;
+}
 bool cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 bool any_cpu() { return true; }
 
 std::span<const Kernels* const> all_kernels(Precision precision) {
 #ifdef BIFOCAL_X86_KERNELS
-  static constexpr std::array kBf16 = {&kAvx512Bf16};
+  static constexpr std::array kBf16 = {&kAmx, &kAvx512Bf16, &kPortableBf16};
   static constexpr std::array kFp32 = {&kAvx512, &kAvx2, &kPortable};
-  if (precision == Precision::kBf16) return kBf16;
 #else
+  static constexpr std::array kBf16 = {&kPortableBf16};
   static constexpr std::array kFp32 = {&kPortable};
-  if (precision == Precision::kBf16) return {};
 #endif
+  if (precision == Precision::kBf16) return kBf16;
   return kFp32;
 }
 

@@ -5,6 +5,9 @@
 
 namespace bifocal::nn::cpu {
 
-constinit const Kernels kPortable = table<float>("portable", Precision::kFp32, any_cpu);
+constinit const Kernels kPortable =
+    table<VectorTiles<float>>("portable", Precision::kFp32, any_cpu);
+constinit const Kernels kPortableBf16 =
+    table<VectorTiles<Bf16>>("portable", Precision::kBf16, any_cpu);
 
 }  // namespace bifocal::nn::cpu

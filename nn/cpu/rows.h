@@ -3,7 +3,8 @@
 
 namespace bifocal::nn::cpu {
 
-BIFOCAL_INLINE Vector load_some(const float* p, std::int64_t n) {
+template <typename T>
+BIFOCAL_INLINE Vector load_some(const T* p, std::int64_t n) {
   return n >= kLanes ? load(p) : load_first(p, n);
 }
 template <typename T>
@@ -54,8 +55,9 @@ static void narrow(const float* x, std::ptrdiff_t x_stride, std::int64_t rows, s
 }
 
 // In blocks of rows: of thousands, one chain of sums would lose digits.
-static void column_means(const float* x, std::ptrdiff_t stride, std::int64_t rows,
-                         std::int64_t size, float* means) {
+template <typename Element>
+static void means_of_columns(const Element* x, std::ptrdiff_t stride, std::int64_t rows,
+                             std::int64_t size, float* means) {
   constexpr std::int64_t kRows = 64;
   const Vector share = fill(1.0f / static_cast<float>(rows));
   for (std::int64_t i = 0; i < size; i += kLanes) {
@@ -70,16 +72,27 @@ static void column_means(const float* x, std::ptrdiff_t stride, std::int64_t row
   }
 }
 
+static void column_means(const float* x, std::ptrdiff_t stride, std::int64_t rows,
+                         std::int64_t size, float* means) {
+  means_of_columns(x, stride, rows, size, means);
+}
+template <typename Element>
+static void operand_means(const void* x, std::ptrdiff_t stride, std::int64_t rows,
+                          std::int64_t size, float* means) {
+  means_of_columns(static_cast<const Element*>(x), stride, rows, size, means);
+}
+
 static void sigmoids(float* x, std::int64_t size) {
   for (std::int64_t i = 0; i < size; i += kLanes)
     store_some(x + i, sigmoid(load_some(x + i, size - i)), size - i);
 }
 
-static void scale_columns(float* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
+template <typename Element>
+static void scale_columns(void* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
                           const float* factors) {
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t i = 0; i < size; i += kLanes) {
-      float* at = x + row * stride + i;
+      auto* at = static_cast<Element*>(x) + row * stride + i;
       store_some(at, mul(load_some(at, size - i), load_some(factors + i, size - i)), size - i);
     }
 }

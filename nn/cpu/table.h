@@ -1,5 +1,5 @@
 #pragma once
-// The table of the kernels above, for products of one element.
+// The table of the kernels above, for products by such tiles.
 
 #include "attention.h"
 #include "depthwise.h"
@@ -8,28 +8,29 @@
 
 namespace bifocal::nn::cpu {
 
-template <typename Element>
+template <typename Tiles>
 static constexpr Kernels table(std::string_view name, Precision precision, bool (*runs_here)()) {
+  using Element = typename Tiles::Element;
   Kernels kernels{};
   kernels.name = name;
   kernels.precision = precision;
   kernels.runs_here = runs_here;
-  kernels.packed_bytes = packed_bytes<Element>;
-  kernels.panel_edge = panel_edge;
-  kernels.pack = pack<Element>;
-  kernels.gemm = gemm<Element>;
+  kernels.emulated = Product<Element>::kEmulated;
+  kernels.packed_bytes = packed_bytes<Tiles>;
+  kernels.panel_edge = panel_edge<Tiles>;
+  kernels.pack = pack<Tiles>;
+  kernels.gemm = gemm<Tiles>;
   kernels.narrow = narrow<Element>;
-  kernels.attention_scratch = attention_scratch;
-  kernels.attention = attention<Element>;
+  kernels.attention_scratch = attention_scratch<Tiles>;
+  kernels.attention = attention<Tiles>;
   kernels.layer_norm = layer_norm<Element>;
   kernels.sum_of_three = sum_of_three;
-  if (precision == Precision::kFp32) {
-    kernels.depthwise_scratch = depthwise_scratch;
-    kernels.depthwise = depthwise;
-  }
+  kernels.depthwise_scratch = depthwise_scratch<Tiles>;
+  kernels.depthwise = depthwise<Tiles>;
   kernels.column_means = column_means;
+  kernels.operand_means = operand_means<Element>;
   kernels.sigmoid = sigmoids;
-  kernels.scale_columns = scale_columns;
+  kernels.scale_columns = scale_columns<Element>;
   return kernels;
 }
 

@@ -39,7 +39,7 @@ BIFOCAL_INLINE Vector keep_first(Vector x, std::int64_t n, Vector other) {
 BIFOCAL_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
 BIFOCAL_INLINE Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
 BIFOCAL_INLINE Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
-BIFOCAL_INLINE Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+BIFOCAL_INLINE Vector over(Vector a, Vector b) { return _mm256_div_ps(a, b); }  // b from 1 to 2^126
 BIFOCAL_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 BIFOCAL_INLINE Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
 BIFOCAL_INLINE Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }

@@ -9,6 +9,7 @@
 #include "nn/cpu/kernels.h"
 
 #define BIFOCAL_INLINE static inline __attribute__((always_inline))
+#define BIFOCAL_PORTABLE_VECTORS
 #define BIFOCAL_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace bifocal::nn::cpu {
@@ -34,6 +35,38 @@ BIFOCAL_INLINE void store(float* p, Vector x) { __builtin_memcpy(p, &x, sizeof(x
 BIFOCAL_INLINE void store_first(float* p, Vector x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) p[i] = x[i];
 }
+
+BIFOCAL_INLINE float widened(Bf16 x) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(x) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+BIFOCAL_INLINE Vector load(const Bf16* p) {
+  return Vector{widened(p[0]), widened(p[1]), widened(p[2]), widened(p[3])};
+}
+BIFOCAL_INLINE Vector load_first(const Bf16* p, std::int64_t n) {
+  Vector x = {};
+  for (std::int64_t i = 0; i < n; ++i) x[i] = widened(p[i]);
+  return x;
+}
+// To bfloat16 as the format defines it: to the nearest, ties to even, NaN stays NaN.
+BIFOCAL_INLINE Integers to_bf16(Vector x) {
+  const Integers bits = (Integers)x;
+  const Integers rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  const auto is_number = x == x;  // NOLINT(misc-redundant-expression): NaN is not
+  return is_number ? rounded : bits >> 16 | 0x40;
+}
+BIFOCAL_INLINE void store_first(Bf16* p, Vector x, std::int64_t n) {
+  const Integers bits = to_bf16(x);
+  for (std::int64_t i = 0; i < n; ++i) p[i] = static_cast<Bf16>(bits[i]);
+}
+BIFOCAL_INLINE void store(Bf16* p, Vector x) { store_first(p, x, kLanes); }
+// even[0], odd[0], even[1], ...
+BIFOCAL_INLINE void store_pairs(Bf16* p, Vector even, Vector odd) {
+  const Integers pairs = (to_bf16(even) & 0xffff) | to_bf16(odd) << 16;
+  __builtin_memcpy(p, &pairs, sizeof(pairs));
+}
 BIFOCAL_INLINE Vector keep_first(Vector x, std::int64_t n, Vector other) {
   for (std::int64_t i = n; i < kLanes; ++i) x[i] = other[i];
   return x;
@@ -42,7 +75,7 @@ BIFOCAL_INLINE Vector keep_first(Vector x, std::int64_t n, Vector other) {
 BIFOCAL_INLINE Vector add(Vector a, Vector b) { return a + b; }
 BIFOCAL_INLINE Vector sub(Vector a, Vector b) { return a - b; }
 BIFOCAL_INLINE Vector mul(Vector a, Vector b) { return a * b; }
-BIFOCAL_INLINE Vector div(Vector a, Vector b) { return a / b; }
+BIFOCAL_INLINE Vector over(Vector a, Vector b) { return a / b; }  // b from 1 to 2^126
 BIFOCAL_INLINE Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
 BIFOCAL_INLINE Vector min(Vector a, Vector b) { return a < b ? a : b; }
 BIFOCAL_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }

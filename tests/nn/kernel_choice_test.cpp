@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -28,9 +29,13 @@ TEST(KernelChoice, TheEnvironmentDecides) {
 }
 
 TEST(KernelChoice, WhatHasNoProductsOfAPrecisionLeavesThemToLibTorch) {
-  const testing::ForcedKernels forced("portable");
-  EXPECT_NE(choose_kernels(Precision::kFp32), nullptr);
-  EXPECT_EQ(choose_kernels(Precision::kBf16), nullptr);
+  for (const std::string& name : testing::own_kernels(Precision::kFp32)) {
+    const testing::ForcedKernels forced(name);
+    EXPECT_NE(choose_kernels(Precision::kFp32), nullptr);
+    const auto narrow = testing::own_kernels(Precision::kBf16);
+    const bool has_both = std::find(narrow.begin(), narrow.end(), name) != narrow.end();
+    EXPECT_EQ(choose_kernels(Precision::kBf16) != nullptr, has_both) << name;
+  }
 }
 
 TEST(KernelChoice, AnUnknownNameIsRefused) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -15,7 +16,8 @@ namespace bifocal::core {
 
 // A JSON object that knows where it came from, so that a wrong value is reported as
 // "text/config.json: hidden_size: expected a whole number from 1 to 65536, got "big"".
-// Every getter throws Error(kInvalidBundle). A value type; thread-safe to read.
+// Every getter throws Error(kInvalidBundle). A value type, whose children share what it holds;
+// thread-safe to read.
 class JsonConfig {
  public:
   // `source` is what messages call the document: a path, "request body". Nesting is capped at 64.
@@ -40,13 +42,16 @@ class JsonConfig {
   // An Error(kInvalidBundle) at `key`, to throw: for checks that the getters do not know.
   bifocal::Error wrong(std::string_view key, std::string_view what) const;
 
-  const nlohmann::json& json() const noexcept { return value_; }
+  const nlohmann::json& json() const noexcept { return *value_; }
   const std::string& source() const noexcept { return source_; }
 
  private:
+  JsonConfig(std::shared_ptr<const nlohmann::json> value, std::string source);
   const nlohmann::json* find(std::string_view key) const;
   const nlohmann::json& require(std::string_view key, std::string_view expected) const;
-  nlohmann::json value_;
+  JsonConfig part(const nlohmann::json& value, std::string_view key) const;
+
+  std::shared_ptr<const nlohmann::json> value_;  // of a child, a part of its parent's
   std::string source_;
 };
 

@@ -16,7 +16,8 @@ namespace bifocal::vision {
 // thread's first pass of a size). Immutable; thread-safe.
 class EfficientNetPlan {
  public:
-  // The weights are copied. `kernels` are of fp32.
+  // The weights are copied. With kernels of bf16, what products and depthwise convolutions take is
+  // rounded to it; sums, residuals, gates and the tokens stay float32.
   EfficientNetPlan(const EfficientNetWeights& network, const nn::cpu::Kernels& kernels);
 
   Grid grid(const Grid& image) const noexcept;  // of tokens

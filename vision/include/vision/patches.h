@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "nn/cpu/kernels.h"
 #include "vision/conv_weights.h"
 
 namespace bifocal::vision {
@@ -27,10 +28,25 @@ struct ImageView {
   std::ptrdiff_t row_stride = 0;
   std::ptrdiff_t pixel_stride = 0;
 };
+// -> out [pixels, channels], row by row.
+void interleave(const ImageView& image, float* out);
 
+// A map row by row, a pixel's channels side by side.
+template <typename Element>
+struct MapView {
+  const Element* data = nullptr;
+  Grid size;
+  std::int64_t channels = 0;
+  std::ptrdiff_t stride = 0;  // from pixel to pixel
+};
 // What a convolution's kernel sees at each output pixel of rows first_row .. first_row + rows:
-// -> patches [rows * output width, kernel * kernel * channels], zeros where the image ends.
-void gather_patches(const ImageView& image, const Conv2dGeometry& geometry, std::int64_t first_row,
-                    std::int64_t rows, float* patches);
+// -> patches [rows * output width, kernel * kernel * channels], zeros where the map ends.
+template <typename Element>
+void gather_patches(const MapView<Element>& map, const Conv2dGeometry& geometry,
+                    std::int64_t first_row, std::int64_t rows, Element* patches);
+extern template void gather_patches(const MapView<float>&, const Conv2dGeometry&, std::int64_t,
+                                    std::int64_t, float*);
+extern template void gather_patches(const MapView<nn::cpu::Bf16>&, const Conv2dGeometry&,
+                                    std::int64_t, std::int64_t, nn::cpu::Bf16*);
 
 }  // namespace bifocal::vision

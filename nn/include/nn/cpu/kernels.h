@@ -34,12 +34,14 @@ struct Gemm {
   Activation activation = Activation::kGeluErf;
   const float* residual = nullptr;     // [rows, columns] or null; may be C
   std::ptrdiff_t residual_stride = 0;  // 0 adds one row to all
-  float* c = nullptr;                  // [rows, columns], or null for
-  void* narrow_c = nullptr;            // the same in the table's element
+  // Where C goes, one of them or both: [rows, columns], and the same in the table's element.
+  float* c = nullptr;
+  void* narrow_c = nullptr;
   std::ptrdiff_t c_stride = 0;
 };
 
-// Multi-head self-attention of one sequence (Vaswani et al. 2017) in float32.
+// Multi-head self-attention of one sequence (Vaswani et al. 2017): products of the table's element,
+// scores, softmax and sums in float32.
 struct Attention {
   std::int64_t positions = 0;  // keys and values
   std::int64_t queries = 0;    // the first positions, whose outputs are wanted
@@ -73,7 +75,7 @@ struct LayerNorm {
 // out = activation(depthwise(activation(x A + expand_bias)) + bias), of one image: an MBConv's
 // expansion and depthwise convolution. Maps are row by row, a pixel's channels side by side.
 struct Depthwise {
-  const float* x = nullptr;  // [height * width, depth]
+  const void* x = nullptr;  // [height * width, depth] of the table's element
   std::int64_t height = 0;
   std::int64_t width = 0;
   std::int64_t depth = 0;
@@ -94,16 +96,19 @@ struct Depthwise {
   Activation activation = Activation::kSilu;
   std::int64_t out_height = 0;
   std::int64_t out_width = 0;
-  float* out = nullptr;  // [out_height * out_width, channels]
+  void* out = nullptr;  // [out_height * out_width, channels] of the table's element
   std::ptrdiff_t out_stride = 0;
   float* means = nullptr;    // [channels], of out over its pixels; or null
   float* scratch = nullptr;  // Kernels::depthwise_scratch(*this) floats
 };
 
 struct Kernels {
-  std::string_view name;  // "avx512", "avx2", "portable"
+  std::string_view name;  // "amx", "avx512", "avx2", "portable"
   Precision precision;    // the element of matrix products: float or Bf16
   bool (*runs_here)();    // whether this CPU and its operating system have the instructions
+  // Whether its element is multiplied without an instruction for it: exact, and so slow that only
+  // who names the table wants it.
+  bool emulated;
 
   std::size_t (*packed_bytes)(std::int64_t depth, std::int64_t columns);  // a multiple of 64
   // The first column of the panel that `column` is in.
@@ -117,15 +122,17 @@ struct Kernels {
   std::size_t (*attention_scratch)(std::int64_t positions, std::int64_t head_size);
   void (*attention)(const Attention&);
   void (*layer_norm)(const LayerNorm&);
-  // Null in tables of bf16.
   std::size_t (*depthwise_scratch)(const Depthwise&);
   void (*depthwise)(const Depthwise&);
   // means [size] of x [rows, size] over its rows
   void (*column_means)(const float* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
                        float* means);
+  // The same of x in the table's element.
+  void (*operand_means)(const void* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
+                        float* means);
   void (*sigmoid)(float* x, std::int64_t size);  // in place
-  // x [rows, size], in place, times factors [size]
-  void (*scale_columns)(float* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
+  // x [rows, size] of the table's element, in place, times factors [size]
+  void (*scale_columns)(void* x, std::ptrdiff_t stride, std::int64_t rows, std::int64_t size,
                         const float* factors);
   // out [size] = a + b + c
   void (*sum_of_three)(const float* a, const float* b, const float* c, std::int64_t size,
