@@ -1,3 +1,4 @@
+#define BIFOCAL_ROUGH_FUNCTIONS
 #include "vector_avx512.h"
 // The kernels on it:
 #include "table.h"

@@ -4,15 +4,26 @@
 
 #include "tables.h"
 
-#if defined(BIFOCAL_X86_KERNELS) && defined(__linux__)
+#ifdef BIFOCAL_X86_KERNELS
+#include <cpuid.h>
+#ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 #endif
 
 namespace bifocal::nn::cpu {
 namespace {
 
 #ifdef BIFOCAL_X86_KERNELS
+// Of AMX the compilers' own question knows too little: Intel SDM, volume 2, CPUID, leaf 7.
+bool has_tiles_of_bf16() {
+  constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kBf16) != 0 &&
+         (edx & kTiles) != 0;
+}
+
 // Linux gives a process the tile registers when it asks (Documentation/arch/x86/xstate.rst), once
 // for all its threads: ARCH_REQ_XCOMP_PERM of XFEATURE_XTILEDATA.
 bool may_use_tiles() {
@@ -36,8 +47,7 @@ bool cpu_has_avx512() {
 }
 bool cpu_has_avx512_bf16() { return cpu_has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 bool cpu_has_amx() {
-  static const bool has = cpu_has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
-                          __builtin_cpu_supports("amx-bf16") && may_use_tiles();
+  static const bool has = cpu_has_avx512_bf16() && has_tiles_of_bf16() && may_use_tiles();
   return has;
 }
 bool cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }

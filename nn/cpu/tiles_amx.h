@@ -9,7 +9,7 @@ namespace bifocal::nn::cpu {
 namespace {
 
 // The instructions below read and write memory that the compiler does not see them touch.
-BIFOCAL_INLINE void publish(const void* p) { __asm__ volatile("" : : "r"(p) : "memory"); }
+BIFOCAL_INLINE_MEMBER void publish(const void* p) { __asm__ volatile("" : : "r"(p) : "memory"); }
 
 // What LDTILECFG takes.
 struct alignas(64) TileConfig {
@@ -32,7 +32,7 @@ class AmxTiles {
   static constexpr std::int64_t kPair = 2;
   static constexpr std::int64_t kDepth = 32;
 
-  BIFOCAL_INLINE_MEMBER AmxTiles() {}
+  AmxTiles() = default;
   BIFOCAL_INLINE_MEMBER ~AmxTiles() {
     if (height_ != 0) _tile_release();
   }

@@ -15,6 +15,7 @@ namespace bifocal::nn::cpu {
 
 using Vector = __m256;
 constexpr std::int64_t kLanes = 8;
+constexpr bool kRough = false;
 constexpr int kTileRows = 6;  // 12 sums, 2 weights and one of A fit in 16 registers
 constexpr int kTileVectors = 2;
 

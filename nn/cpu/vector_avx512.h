@@ -44,10 +44,18 @@ BIFOCAL_INLINE Vector keep_first(Vector x, std::int64_t n, Vector other) {
 BIFOCAL_INLINE Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
 BIFOCAL_INLINE Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
 BIFOCAL_INLINE Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
-// a / b for b from 1 to 2^126, by an estimate of 14 bits and one step of Newton's: the divider
-// takes sixteen cycles, a third of what an activation costs.
+// Whether functions of one vector may be wrong in the fourteenth bit: where all that is multiplied
+// has eight, no more are worth their time.
+#ifdef BIFOCAL_ROUGH_FUNCTIONS
+constexpr bool kRough = true;
+#else
+constexpr bool kRough = false;
+#endif
+// a / b for b from 1 to 2^126, by an estimate of 14 bits and, where that is too rough, one step of
+// Newton's: the divider takes sixteen cycles, a third of what an activation costs.
 BIFOCAL_INLINE Vector over(Vector a, Vector b) {
   const Vector estimate = _mm512_rcp14_ps(b);
+  if (kRough) return _mm512_mul_ps(a, estimate);
   return _mm512_mul_ps(a, _mm512_mul_ps(estimate, _mm512_fnmadd_ps(b, estimate, fill(2))));
 }
 BIFOCAL_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }

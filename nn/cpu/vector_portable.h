@@ -17,6 +17,7 @@ namespace bifocal::nn::cpu {
 typedef float Vector __attribute__((vector_size(16)));
 typedef std::int32_t Integers __attribute__((vector_size(16)));
 constexpr std::int64_t kLanes = 4;
+constexpr bool kRough = false;
 constexpr int kTileRows = 4;
 constexpr int kTileVectors = 2;
 

@@ -44,6 +44,12 @@ class EveryKernel : public ::testing::TestWithParam<const Kernels*> {
   // What one rounding of an operand may cost, relative.
   double unit() const { return kernels().precision == Precision::kBf16 ? 1.0 / 256 : 1e-7; }
 
+  // What an activation may be wrong by beside float's rounding, relative: products of bf16 keep
+  // eight bits of what they take.
+  double activation_unit() const {
+    return kernels().precision == Precision::kBf16 && !kernels().emulated ? 1.5e-4 : 0;
+  }
+
   std::int64_t between(std::int64_t low, std::int64_t high) {
     return std::uniform_int_distribution<std::int64_t>(low, high)(random_);
   }
