@@ -1,8 +1,6 @@
 #include "training/feature_cache.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
@@ -11,18 +9,15 @@
 #include <torch/nn/modules/container/modulelist.h>
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <mutex>
-#include <numeric>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "bifocal/error.h"
 #include "cached_arrays.h"
 #include "core/files.h"
 #include "core/sha256.h"
+#include "encoding_steps.h"
 #include "nn/pooling.h"
 #include "nn/weights.h"
 #include "row_index.h"
@@ -32,8 +27,6 @@
 namespace bifocal::training {
 namespace {
 
-constexpr std::size_t kTextsTogether = 16;
-
 // SHA-256 over names, shapes and bytes of the weights.
 std::string fingerprint(const torch::nn::Module& module) {
   std::string digests;
@@ -42,38 +35,6 @@ std::string fingerprint(const torch::nn::Module& module) {
     digests += name + " " + core::sha256_hex(bytes) + "\n";
   }
   return core::sha256_hex(core::as_bytes(digests));
-}
-
-// Calls `work` with 0 to count - 1 from so many threads. The first exception ends all of them and
-// is thrown on.
-void share_out(std::size_t count, const EncodingOptions& options, std::size_t weight,
-               std::size_t total, const std::function<void(std::size_t)>& work) {
-  std::atomic<std::size_t> next{0}, done{0};
-  std::mutex guard;
-  std::exception_ptr failure;
-  const auto run = [&] {
-    at::set_num_threads(1);  // of this thread
-    const c10::InferenceMode inference;
-    try {
-      for (std::size_t i = next++; i < count; i = next++) {
-        if (options.interrupted && options.interrupted())
-          throw Error(ErrorCode::kCancelled, "interrupted while encoding; nothing was lost");
-        work(i);
-        const std::size_t finished = ++done;
-        const std::lock_guard lock(guard);
-        if (options.progress) options.progress(std::min(finished * weight, total), total);
-      }
-    } catch (...) {
-      const std::lock_guard lock(guard);
-      if (!failure) failure = std::current_exception();
-      next = count;
-    }
-  };
-  std::vector<std::jthread> threads;
-  for (std::size_t t = 0; t < std::max<std::size_t>(options.threads, 1); ++t)
-    threads.emplace_back(run);
-  threads.clear();
-  if (failure) std::rethrow_exception(failure);
 }
 
 std::vector<std::size_t> with_images(const RecordSet& records) {
@@ -124,24 +85,6 @@ class FrozenStages {
   std::size_t blocks_ = 0;
 };
 
-// [views, 3, H, W] of picture number `place`.
-at::Tensor views_of(const vision::Image& picture, const vision::Preprocess& preprocess,
-                    const ImageViews& views, std::size_t place) {
-  at::Tensor plain = at::empty({1, 3, preprocess.height, preprocess.width});
-  const auto values = static_cast<std::size_t>(plain.numel());
-  vision::preprocess_into(picture, preprocess, {plain.mutable_data_ptr<float>(), values});
-  std::vector<at::Tensor> all{plain};
-  if (views.mirrored) all.push_back(plain.flip(3));
-  Random random(views.seed, place);
-  for (std::int64_t i = 0; i < views.augmented; ++i) {
-    at::Tensor drawn = at::empty({1, preprocess.height, preprocess.width, 3});
-    augment_into(picture, views.augmentation, preprocess, random,
-                 {drawn.mutable_data_ptr<float>(), values});
-    all.push_back(drawn.permute({0, 3, 1, 2}));
-  }
-  return all.size() == 1 ? plain : at::cat(all);
-}
-
 // The first layers alone, with a copy of their weights.
 text::Bert lower_layers(const text::Bert& tower, std::int64_t layers) {
   text::BertConfig config = tower->config();
@@ -162,15 +105,6 @@ ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet
                             std::size_t frozen_stages, const EncodingOptions& options) {
   const std::vector<std::size_t> images = with_images(records);
   if (images.empty()) throw Error(ErrorCode::kInvalidItem, "there is no image in the data");
-  std::string hashes;
-  for (const std::size_t i : images) {
-    std::string hash = "unreadable";
-    try {
-      hash = core::sha256_hex(records.read_image(i));
-    } catch (const Error&) {  // said again, and listed, when it is encoded
-    }
-    hashes += hash + "\n";
-  }
   const FrozenStages frozen(tower, frozen_stages);
   const FrozenStages::Output shape =
       frozen.forward(at::zeros({1, 3, preprocess.height, preprocess.width}));
@@ -179,11 +113,8 @@ ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet
                               {"weights", fingerprint(*tower)},
                               {"config", vision::to_json(tower->config())},
                               {"preprocess", preprocess.to_json()},
-                              {"views", views.mirrored ? "plain, flipped" : "plain"},
-                              {"images", core::sha256_hex(core::as_bytes(hashes))}};
-  if (views.augmented > 0)
-    made_from["augmented"] = {
-        {"count", views.augmented}, {"by", to_json(views.augmentation)}, {"seed", views.seed}};
+                              {"images", digest_of_images(records, images)}};
+  describe_views(views, made_from);
   if (!frozen.is_whole()) made_from["stages"] = frozen_stages;
   if (frozen.is_whole() && tower->config().detail_stage > 0)
     made_from["detail_stage"] = tower->config().detail_stage;
@@ -245,59 +176,31 @@ ImageFeatures encode_images(const RecordSet& records, const vision::EfficientNet
 CaptionFeatures encode_captions(const std::vector<std::string>& texts, const text::Bert& tower,
                                 const text::Tokenizer& tokenizer, std::int64_t layers,
                                 std::int64_t max_tokens, const EncodingOptions& options) {
-  text::EncodeOptions cut;
-  cut.max_tokens = static_cast<std::size_t>(std::min(max_tokens, tower->config().max_tokens));
-  std::vector<std::vector<std::int64_t>> ids;
-  std::string all_ids;
-  std::size_t longest = 0;
-  for (const std::string& text : texts) {
-    ids.push_back(tokenizer.encode(text, cut).ids);
-    longest = std::max(longest, ids.back().size());
-    for (const std::int64_t id : ids.back()) all_ids += std::to_string(id) + " ";
-    all_ids += "\n";
-  }
   if (texts.empty()) throw Error(ErrorCode::kInvalidItem, "there is no text in the data");
+  const TokenIds tokens =
+      token_ids(texts, tokenizer, std::min(max_tokens, tower->config().max_tokens));
   const auto rows = static_cast<std::int64_t>(texts.size());
   const std::int64_t size = tower->config().hidden_size;
-  const auto length = static_cast<std::int64_t>(longest);
+  const auto length = static_cast<std::int64_t>(tokens.longest);
 
   const nlohmann::json made_from = {{"kind", "captions"},
                                     {"weights", fingerprint(*tower)},
                                     {"config", tower->config().to_json()},
                                     {"layers", layers},
-                                    {"token_ids", core::sha256_hex(core::as_bytes(all_ids))}};
+                                    {"token_ids", tokens.digest}};
   const auto make = [&](ArrayWriter& writer) {
     const text::CompiledBert lower = lower_layers(tower, layers)->compile(nn::Precision::kFp32);
     UpperLayers upper(tower, layers);
     upper->eval();
-    // Texts of one length together: nothing is padded, and nothing computed in vain.
-    std::vector<std::size_t> order(texts.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::size_t a, std::size_t b) { return ids[a].size() < ids[b].size(); });
-    std::vector<std::pair<std::size_t, std::size_t>> groups;  // [first, last) of `order`
-    for (std::size_t first = 0, last = 0; first < order.size(); first = last) {
-      while (last < order.size() && last - first < kTextsTogether &&
-             ids[order[last]].size() == ids[order[first]].size())
-        ++last;
-      groups.emplace_back(first, last);
-    }
+    const std::vector<std::vector<std::size_t>> groups = groups_of_one_length(tokens);
     share_out(groups.size(), options, kTextsTogether, texts.size(), [&](std::size_t group) {
-      const auto [first, last] = groups[group];
-      const auto count = static_cast<std::int64_t>(last - first);
-      const auto tokens = static_cast<std::int64_t>(ids[order[first]].size());
-      at::Tensor batch = at::empty({count, tokens}, at::kLong);  // [B, L]
-      for (std::int64_t i = 0; i < count; ++i) {
-        const auto& row = ids[order[first + static_cast<std::size_t>(i)]];
-        std::copy(row.begin(), row.end(), batch.mutable_data_ptr<std::int64_t>() + i * tokens);
-      }
-      const at::Tensor hidden = lower.forward(batch, {}, {});  // [B, L, H]
+      const at::Tensor hidden = lower.forward(tokens.batch(groups[group]), {}, {});  // [B, L, H]
       const at::Tensor pooled =
           nn::pool(upper->forward(hidden, {}), {}, tower->config().pooling);  // [B, H]
-      for (std::int64_t i = 0; i < count; ++i) {
-        const auto row = static_cast<std::int64_t>(order[first + static_cast<std::size_t>(i)]);
-        writer.write(0, row, hidden[i]);
-        writer.write(1, row, pooled[i]);
+      for (std::size_t i = 0; i < groups[group].size(); ++i) {
+        const auto row = static_cast<std::int64_t>(groups[group][i]);
+        writer.write(0, row, hidden[static_cast<std::int64_t>(i)]);
+        writer.write(1, row, pooled[static_cast<std::int64_t>(i)]);
       }
     });
     return nlohmann::json::object();
@@ -309,7 +212,7 @@ CaptionFeatures encode_captions(const std::vector<std::string>& texts, const tex
                            cached.arrays[1].to(at::kFloat)};
   for (std::int64_t i = 0; i < rows; ++i)
     features.lengths.mutable_data_ptr<std::int64_t>()[i] =
-        static_cast<std::int64_t>(ids[static_cast<std::size_t>(i)].size());
+        static_cast<std::int64_t>(tokens.ids[static_cast<std::size_t>(i)].size());
   return features;
 }
 
