@@ -2,6 +2,7 @@
 
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
 #include <c10/core/GradMode.h>
@@ -63,6 +64,19 @@ at::Tensor own_among_all(const at::Tensor& logits, std::int64_t first) {
   return -at::log_softmax(logits, 1).diagonal(first).mean();
 }
 
+// The divergence of the distributions that the rows of `logits` give from those of the teacher's.
+at::Tensor divergence(const at::Tensor& logits, const at::Tensor& taught) {
+  const at::Tensor target = at::log_softmax(taught, 1);
+  return (target.exp() * (target - at::log_softmax(logits, 1))).sum(1).mean();
+}
+
+// The same of two outcomes, of which `logits` and `taught` are the log odds. Element by element.
+at::Tensor binary_divergence(const at::Tensor& logits, const at::Tensor& taught) {
+  const at::Tensor likely = at::sigmoid(taught);
+  return likely * (at::softplus(-logits) - at::softplus(-taught)) +
+         (1 - likely) * (at::softplus(logits) - at::softplus(taught));
+}
+
 std::int64_t draw_any(std::int64_t count, std::int64_t own, Random& random) {
   const auto drawn = static_cast<std::int64_t>(random.below(static_cast<std::size_t>(count - 1)));
   return drawn + (drawn >= own ? 1 : 0);
@@ -79,12 +93,37 @@ at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& 
   return 0.5 * (own_against_all(a, b) + own_against_all(b, a));
 }
 
+at::Tensor teacher_divergence(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
+                              const at::Tensor& taught_a, const at::Tensor& taught_b,
+                              double temperature, const ProcessGroup& group) {
+  const auto own_against_all = [&](const at::Tensor& own, const at::Tensor& others,
+                                   const at::Tensor& taught, const at::Tensor& taught_others) {
+    return divergence(at::matmul(own, group.gather(others).t()) * scale,
+                      at::matmul(taught, group.gather(taught_others).t()) / temperature);
+  };
+  return 0.5 *
+         (own_against_all(a, b, taught_a, taught_b) + own_against_all(b, a, taught_b, taught_a));
+}
+
+void add_teacher(Loss& loss, const at::Tensor& image, const at::Tensor& first,
+                 const at::Tensor& second, const at::Tensor& scale, const TeacherWeights& teacher,
+                 const Lesson& lesson, const ProcessGroup& group) {
+  if (!lesson.image.defined()) return;
+  const auto diverging = [&](const at::Tensor& text, const at::Tensor& taught) {
+    return teacher_divergence(image, text, scale, lesson.image, taught, teacher.temperature, group);
+  };
+  const at::Tensor mean = 0.5 * (diverging(first, lesson.first) + diverging(second, lesson.second));
+  loss.total = loss.total + teacher.weight * mean;
+  loss.parts["teacher"] = mean.item<double>();
+}
+
 namespace {
 
 // By what the match logit is without its head. `own` has this rank's vectors of either tower.
 at::Tensor late_loss(const fusion::FusionTransformerImpl& fusion, const ImageStates& images,
                      const CaptionStates& captions, const fusion::FusionOutput& own,
-                     const ProcessGroup& group) {
+                     const ProcessGroup& group, const Lesson& lesson,
+                     const TeacherWeights& teacher) {
   const at::Tensor scale = nn::state_dict_of(fusion).at("match_scale");
   const auto logits = [&](const ImageStates& shown, const at::Tensor& vision,
                           const CaptionStates& told, const at::Tensor& text) {
@@ -98,7 +137,15 @@ at::Tensor late_loss(const fusion::FusionTransformerImpl& fusion, const ImageSta
       group.size() == 1
           ? of_images.t()
           : logits(gather(images, group), group.gather(own.vision), captions, own.text).t();
-  return 0.5 * (own_among_all(of_images, first) + own_among_all(of_captions, first));
+  const at::Tensor loss =
+      0.5 * (own_among_all(of_images, first) + own_among_all(of_captions, first));
+  if (!lesson.image.defined()) return loss;
+  const auto taught = [&](const at::Tensor& rows, const at::Tensor& others) {
+    return at::matmul(rows, group.gather(others).t()) / teacher.temperature;  // [b, B]
+  };
+  return loss + 0.5 * teacher.weight *
+                    (divergence(of_images, taught(lesson.image, lesson.first)) +
+                     divergence(of_captions, taught(lesson.first, lesson.image)));
 }
 
 }  // namespace
@@ -135,7 +182,7 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
                     const CaptionStates& first, const CaptionStates& second,
                     const RetrievalWeights& weights,
                     const std::function<FalsePairs(const at::Tensor& cosines)>& choose,
-                    const ProcessGroup& group) {
+                    const ProcessGroup& group, const Lesson& lesson) {
   const auto embed = [&fusion](const ImageStates* image, const CaptionStates* caption) {
     return fusion.forward(fusion_input(image, caption));
   };
@@ -150,11 +197,13 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
   const at::Tensor captions = contrast(text_1, text_2);
   Loss loss{pairs + weights.caption * captions,
             {{"pairs", pairs.item<double>()}, {"captions", captions.item<double>()}}};
+  add_teacher(loss, image, text_1, text_2, fusion.logit_scale().exp(), weights.teacher, lesson,
+              group);
   if (weights.fused == 0 && weights.match == 0 && weights.late == 0) return loss;
 
   const fusion::FusionOutput both = embed(&images, &first);
   if (weights.late > 0) {
-    const at::Tensor late = late_loss(fusion, images, first, both, group);
+    const at::Tensor late = late_loss(fusion, images, first, both, group, lesson, weights.teacher);
     loss.total = loss.total + weights.late * late;
     loss.parts["late"] = late.item<double>();
   }
@@ -190,6 +239,25 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
     const at::Tensor order =
         0.5 * (mean(at::softplus(no_1 - yes)) + mean(at::softplus(no_2 - yes)));
     loss.total = loss.total + weights.match * (entropy + weights.ranking * order);
+    if (lesson.image.defined()) {
+      const at::Tensor image_rows = group.gather(lesson.image);
+      const at::Tensor text_rows = group.gather(lesson.first);
+      const auto taught = [&](const std::vector<std::int64_t>& of_image,
+                              const std::vector<std::int64_t>& of_text) {
+        return (image_rows.index_select(0, index_of(of_image)) *
+                text_rows.index_select(0, index_of(of_text)))
+                   .sum(1) /
+               weights.teacher.temperature;
+      };
+      const at::Tensor taught_yes = taught(chosen.pair, chosen.pair);
+      const at::Tensor taught_order =
+          0.5 *
+          (mean(binary_divergence(yes - no_1, taught_yes - taught(chosen.pair, chosen.caption))) +
+           mean(binary_divergence(yes - no_2, taught_yes - taught(chosen.image, chosen.pair))));
+      loss.total =
+          loss.total + weights.match * weights.ranking * weights.teacher.weight * taught_order;
+      loss.parts["taught_ranking"] = taught_order.item<double>();
+    }
     loss.parts["match"] = entropy.item<double>();
     loss.parts["ranking"] = order.item<double>();
   }

@@ -22,7 +22,7 @@ CONFIG = dict(
 STEPS = dict(
     count=3, learning_rate=2e-3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-4, warm_up_steps=1,
     caption_weight=0.2, fused_weight=0.5, match_weight=1.0, ranking_weight=0.5,
-    late_weight=0.3,
+    late_weight=0.3, teacher_weight=0.7, teacher_temperature=1.5,
 )  # fmt: skip
 ITEMS, LENGTHS = 6, [5, 1, 9, 3, 7, 9]
 
@@ -47,6 +47,7 @@ def batches() -> dict[str, torch.Tensor]:
             f"{step}.caption": torch.tensor([4, 1, 0, 2]),
             f"{step}.image": torch.tensor([1, 5, 4, 0]),
         }
+        tensors |= {f"{step}.taught_{which}": torch.randn(ITEMS, 7) for which in ("image", "first", "second")}
     return tensors
 
 
@@ -57,6 +58,20 @@ def own_among(logits):
 def info_nce(a, b, scale):
     logits = scale * a @ b.T
     return (own_among(logits) + own_among(logits.T)) / 2
+
+
+def divergence(logits, taught):
+    """Mean over rows and columns of KL(teacher || student)."""
+    both_ways = ((logits, taught), (logits.T, taught.T))
+    return sum(
+        F.kl_div(F.log_softmax(own, 1), F.log_softmax(target, 1), reduction="batchmean", log_target=True)
+        for own, target in both_ways
+    ) / 2
+
+
+def binary_divergence(logits, taught):
+    p, q = torch.sigmoid(logits), torch.sigmoid(taught)
+    return q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
 
 
 def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], step: int) -> torch.Tensor:
@@ -81,6 +96,11 @@ def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], 
     fused = torch.stack([item["embedding"] for item in both])
     scale = weights["logit_scale"].exp()
     loss = (info_nce(image, first, scale) + info_nce(image, second, scale)) / 2
+    t_image, t_first, t_second = (tensors[f"{step}.taught_{which}"] for which in ("image", "first", "second"))
+    t_first, t_second = t_first / STEPS["teacher_temperature"], t_second / STEPS["teacher_temperature"]
+    teacher = divergence(scale * image @ first.T, t_image @ t_first.T)
+    teacher = (teacher + divergence(scale * image @ second.T, t_image @ t_second.T)) / 2
+    loss = loss + STEPS["teacher_weight"] * teacher
     loss = loss + STEPS["caption_weight"] * info_nce(first, second, scale)
     loss = loss + STEPS["fused_weight"] * (info_nce(fused, second, scale) + info_nce(fused, image, scale) / 2)
     pairs, wrong_captions, wrong_images = (
@@ -95,11 +115,18 @@ def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], 
     late = torch.stack([torch.stack([definition.late(images[i], tokens[j]) for j in everyone]) for i in everyone])
     cosine = torch.stack([item["vision"] for item in both]) @ torch.stack([item["text"] for item in both]).T
     logits = weights["match_scale"] * cosine + 20 * weights["late_gain"] * late
-    loss = loss + STEPS["late_weight"] * (own_among(logits) + own_among(logits.T)) / 2
+    late_loss = (own_among(logits) + own_among(logits.T)) / 2
+    late_loss = late_loss + STEPS["teacher_weight"] * divergence(logits, t_image @ t_first.T)
+    loss = loss + STEPS["late_weight"] * late_loss
     one, zero = torch.ones(len(pairs)), torch.zeros(len(pairs))
     entropy = F.binary_cross_entropy_with_logits(yes, one)
     entropy = entropy + sum(F.binary_cross_entropy_with_logits(logits, zero) for logits in no) / 2
     ranking = sum(F.softplus(logits - yes).mean() for logits in no) / 2
+    taught = t_image @ t_first.T
+    taught_no = (taught[pairs, wrong_captions], taught[wrong_images, pairs])
+    for logits, taught_logits in zip(no, taught_no, strict=True):
+        apart = binary_divergence(yes - logits, taught[pairs, pairs] - taught_logits)
+        ranking = ranking + STEPS["teacher_weight"] * apart.mean() / 2
     return loss + STEPS["match_weight"] * (entropy + STEPS["ranking_weight"] * ranking)
 
 

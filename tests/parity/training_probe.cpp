@@ -3,7 +3,8 @@
 //   is the fusion layer's and has a "steps" object: count, learning_rate, weight_decay, beta1,
 //   beta2, epsilon, clip_norm, warm_up_steps, and the loss's weights. Batch N is "N.image_tokens",
 //   "N.image_pooled", "N.first_tokens", "N.first_pooled", "N.first_valid", "N.second_…", and
-//   "N.pair", "N.caption", "N.image" of the false pairs. Writes the weights after the last step,
+//   "N.pair", "N.caption", "N.image" of the false pairs, and "N.taught_image", "N.taught_first",
+//   "N.taught_second" of the teacher. Writes the weights after the last step,
 //   and "loss" [count].
 
 #include <ATen/core/Tensor.h>
@@ -57,8 +58,12 @@ StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict&
   const std::int64_t count = steps.integer("count", 1, 1000);
   const training::WarmUpCosine schedule{steps.integer("warm_up_steps", 0, 1000), count, 0.0};
   const training::RetrievalWeights loss_weights{
-      steps.number("caption_weight"), steps.number("fused_weight"), steps.number("match_weight"),
-      steps.number("ranking_weight"), steps.number("late_weight")};
+      steps.number("caption_weight"),
+      steps.number("fused_weight"),
+      steps.number("match_weight"),
+      steps.number("ranking_weight"),
+      steps.number("late_weight"),
+      {steps.number("teacher_weight"), steps.number("teacher_temperature")}};
   std::vector<double> losses;
   for (std::int64_t step = 0; step < count; ++step) {
     const std::string prefix = std::to_string(step) + ".";
@@ -73,7 +78,9 @@ StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict&
     adamw.zero_gradients();
     training::Loss loss = training::retrieval_loss(
         *fusion, images, captions(tensors, prefix + "first"), captions(tensors, prefix + "second"),
-        loss_weights, [&chosen](const at::Tensor&) { return chosen; }, training::ProcessGroup());
+        loss_weights, [&chosen](const at::Tensor&) { return chosen; }, training::ProcessGroup(),
+        {tensors.at(prefix + "taught_image"), tensors.at(prefix + "taught_first"),
+         tensors.at(prefix + "taught_second")});
     loss.total.backward();
     adamw.clip_gradients(steps.number("clip_norm"));
     adamw.step(schedule.at(step));

@@ -18,6 +18,31 @@ namespace bifocal::training {
 at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
                     const ProcessGroup& group);
 
+// How much a teacher counts, beside the labels.
+struct TeacherWeights {
+  double weight = 0;       // of the divergence from it
+  double temperature = 1;  // by which its logits are divided
+};
+
+// The Kullback-Leibler divergence of softmax(scale * a b^T), row by row and column by column, from
+// softmax(taught_a taught_b^T / temperature) (Hinton et al. 2015): the mean of both ways. Row i of
+// `taught_a` [B, E] is what the teacher makes of what a[i] is the vector of; its products are
+// logits. Rows and ranks as in info_nce().
+at::Tensor teacher_divergence(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
+                              const at::Tensor& taught_a, const at::Tensor& taught_b,
+                              double temperature, const ProcessGroup& group);
+
+// What a teacher makes of a batch (TeacherVectors): [B, E] each, undefined without one.
+struct Lesson {
+  at::Tensor image, first, second;
+};
+
+// Adds to `loss` what it is from the teacher, where `lesson` has one: the mean over both captions
+// of an image, as the part "teacher".
+void add_teacher(Loss& loss, const at::Tensor& image, const at::Tensor& first,
+                 const at::Tensor& second, const at::Tensor& scale, const TeacherWeights& teacher,
+                 const Lesson& lesson, const ProcessGroup& group);
+
 // One tower's output for a batch.
 struct CaptionStates {
   at::Tensor tokens;  // [B, L, H]
@@ -44,6 +69,7 @@ struct FalsePairs {
 
 struct RetrievalWeights {
   double caption = 0.2, fused = 0.5, match = 1.0, ranking = 0.5, late = 0.0;
+  TeacherWeights teacher;
 };
 
 // The loss of image-caption pairs, each image with two of its captions:
@@ -54,6 +80,9 @@ struct RetrievalWeights {
 //   + match * (cross-entropy of true and false pairs + ranking * softplus(false - true))
 //   + late * InfoNCE of each image with each first caption, by what the match logit is without its
 //     head: the scaled cosine and the late interaction.
+// With a teacher of weight t, InfoNCE of image against caption (the first and the last term) has
+// t * teacher_divergence() beside it, and softplus(false - true) has t times the same divergence of
+// sigmoid(true - false) from sigmoid of the teacher's difference.
 // Images and captions are this rank's, the first captions padded alike on all ranks.
 // `choose` draws the false pairs of the whole batch, given the cosines [B images, B captions]; each
 // rank takes its share of them. The mean over the ranks is the loss of the whole batch.
@@ -61,7 +90,7 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
                     const CaptionStates& first, const CaptionStates& second,
                     const RetrievalWeights& weights,
                     const std::function<FalsePairs(const at::Tensor& cosines)>& choose,
-                    const ProcessGroup& group);
+                    const ProcessGroup& group, const Lesson& lesson = {});
 
 // For `pairs` rows of a batch: a false caption and a false image, each by its likeness to the true
 // one (softmax of scale * cosine) or, half of the time, any. Reproducible from `random`.
