@@ -55,6 +55,13 @@ Drawn draw(const PairFeatures& pairs, const Batch& batch, const std::vector<std:
   return drawn;
 }
 
+Lesson lesson_of(const PairFeatures& pairs, const Drawn& drawn) {
+  if (!pairs.teacher.defined()) return {};
+  return {pairs.teacher.images.index_select(0, index_of(drawn.images)),
+          pairs.teacher.captions.index_select(0, index_of(drawn.first)),
+          pairs.teacher.captions.index_select(0, index_of(drawn.second))};
+}
+
 // Some cells of each image's map, drawn anew each time. [B, n] int64, or undefined: all of them.
 at::Tensor draw_cells(const std::vector<Random>& randoms, std::int64_t all, std::int64_t kept) {
   if (kept >= all) return {};
@@ -82,12 +89,14 @@ std::vector<std::int64_t> first_captions(const PairFeatures& pairs) {
 }
 
 PooledHeads::PooledHeads(RetrievalModel model, const PairFeatures& train,
-                         const PairFeatures& validation, double learning_rate, double weight_decay)
+                         const PairFeatures& validation, double learning_rate, double weight_decay,
+                         TeacherWeights teacher)
     : model_(std::move(model)),
       train_(train),
       validation_(validation),
       learning_rate_(learning_rate),
-      weight_decay_(weight_decay) {}
+      weight_decay_(weight_decay),
+      teacher_(teacher) {}
 
 std::vector<ParameterGroup> PooledHeads::parameter_groups() {
   ParameterGroup group{"pooled heads", {}, learning_rate_, weight_decay_};
@@ -104,14 +113,15 @@ Loss PooledHeads::loss(const Batch& batch) {
   const at::Tensor scale = model_.fusion->logit_scale().exp();
   const at::Tensor image = model_.fusion->own_image_vector(
       train_.images.pooled.index({index_of(drawn.images), index_of(drawn.views)}));
-  at::Tensor total;
-  for (const auto& rows : {drawn.first, drawn.second}) {
-    const at::Tensor text =
-        model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(rows)));
-    const at::Tensor loss = 0.5 * info_nce(image, text, scale, *batch.group);
-    total = total.defined() ? total + loss : loss;
-  }
-  return {total, {{"pairs", total.item<double>()}}};
+  const at::Tensor first =
+      model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(drawn.first)));
+  const at::Tensor second = model_.fusion->own_text_vector(
+      train_.captions.pooled.index_select(0, index_of(drawn.second)));
+  const at::Tensor pairs = 0.5 * (info_nce(image, first, scale, *batch.group) +
+                                  info_nce(image, second, scale, *batch.group));
+  Loss loss{pairs, {{"pairs", pairs.item<double>()}}};
+  add_teacher(loss, image, first, second, scale, teacher_, lesson_of(train_, drawn), *batch.group);
+  return loss;
 }
 
 void PooledHeads::after_step() { clamp_scale(*model_.fusion); }
@@ -224,7 +234,7 @@ Loss FusionRetrieval::loss(const Batch& batch) {
       [&](const at::Tensor& cosines) {
         return draw_false_pairs(cosines, scale, options_.match_pairs, batch.random());
       },
-      *batch.group);
+      *batch.group, lesson_of(train_, drawn));
 }
 
 void FusionRetrieval::after_step() { clamp_scale(*model_.fusion); }

@@ -20,10 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Records with an image that decodes and at least one text.
+// Records with an image that decodes and at least one text, and what the teachers make of them.
 PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, const ImageViews& views,
                           std::size_t frozen_stages, std::int64_t frozen_layers,
-                          std::int64_t max_tokens, const EncodingOptions& options) {
+                          std::int64_t max_tokens, const std::vector<Teacher>& teachers,
+                          const EncodingOptions& options) {
   std::vector<std::size_t> whole;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (all[i].has_image() && !all[i].texts.empty()) whole.push_back(i);
@@ -40,7 +41,17 @@ PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, const 
   pairs.first.push_back(texts.size());
   pairs.captions = encode_captions(texts, encoders.text, *encoders.tokenizer, frozen_layers,
                                    max_tokens, options);
+  pairs.teacher = teacher_vectors(teachers, records.subset(pairs.images.records), texts, options);
   return pairs;
+}
+
+// Those of a list with commas between the bundles.
+std::vector<Teacher> load_teachers(const std::string& list) {
+  std::vector<Teacher> teachers;
+  std::istringstream bundles(list);
+  for (std::string bundle; std::getline(bundles, bundle, ',');)
+    teachers.push_back(load_teacher(bundle));
+  return teachers;
 }
 
 // The model card, from what was run.
@@ -71,8 +82,9 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
        << " | " << validation.size() << " | " << validation.first.back() << " |\n\n"
        << skipped << " records were skipped. Stage 1: pooled heads on frozen features, "
        << config.pooled_epochs << " epochs. Stage 2: fusion layer, heads and text layers, "
-       << config.epochs << " epochs of batches of " << config.batch_size << ". Seed " << config.seed
-       << ". It took " << fixed(core_hours, 2)
+       << config.epochs << " epochs of batches of " << config.batch_size << ". "
+       << (config.teacher.empty() ? "" : "Teacher: `" + last_part(config.teacher) + "`. ")
+       << "Seed " << config.seed << ". It took " << fixed(core_hours, 2)
        << " core-hours. Every setting is in `training/config.json`, every step in "
           "`training/*.jsonl`.\n\n"
        << "## Quality\n\n"
@@ -111,16 +123,18 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   const std::size_t frozen_stages = training::frozen_stages(config, encoders);
   const std::int64_t all_layers = encoders.text->config().num_hidden_layers;
   const std::int64_t frozen_layers = all_layers - std::min(config.text_layers, all_layers);
+  std::vector<Teacher> teachers = load_teachers(config.teacher);
   const DataSets data = open_data_sets(config, /*grouped=*/true);
 
   const EncodingOptions encoding = begin_encoding(config, options, data);
   PairFeatures train, validation;
   options.group->first_then_others([&] {
     train = encode_pairs(data.train, encoders, training_views(config), frozen_stages, frozen_layers,
-                         config.max_text_tokens, encoding);
+                         config.max_text_tokens, teachers, encoding);
     validation = encode_pairs(data.validation, encoders, {}, frozen_stages, frozen_layers,
-                              encoders.text->config().max_tokens, encoding);
+                              encoders.text->config().max_tokens, {}, encoding);
   });
+  teachers.clear();
   const double encoding_hours = processor_hours();
 
   fusion::FusionConfig fusion = new_fusion_layer(config, encoders, train.images);
@@ -129,13 +143,14 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
                        encoders.text->config().pooling, upper_stages(config, encoders)};
   fusion::initialise(*model.fusion, static_cast<std::uint64_t>(config.seed));
 
+  const TeacherWeights taught{config.teacher_weight, config.teacher_temperature};
   RunReport report;
   if (config.pooled_epochs > 0) {
     LoopSettings settings = loop_settings(config, "pooled heads");
     use_pooled_settings(settings, config);
     settings.metric = "rsum";
     PooledHeads heads(model, train, validation, config.pooled_learning_rate,
-                      config.pooled_weight_decay);
+                      config.pooled_weight_decay, taught);
     const TrainingResult result =
         training::train(heads, settings,
                         {run / "pooled-heads", options.resume, options.observers,
@@ -159,7 +174,7 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   stage.visual_tokens = config.visual_tokens;
   stage.match_pairs = config.match_pairs;
   stage.weights = {config.caption_weight, config.fused_weight, config.match_weight,
-                   config.ranking_weight, config.late_weight};
+                   config.ranking_weight, config.late_weight,  taught};
   LoopSettings settings = loop_settings(config, "fusion");
   settings.metric = "rsum";
   FusionRetrieval retrieval(model, train, validation, stage);

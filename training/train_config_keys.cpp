@@ -200,6 +200,13 @@ std::vector<TrainConfigKey> make_keys() {
           "a late interaction of tokens beside the cosine"),
       whole("match_pairs", "Retrieval", &C::match_pairs, 1, 1'000'000,
             "True pairs of a batch that the match head sees"),
+      text("teacher", "Retrieval", &C::teacher,
+           "A bundle, or several with commas between them, whose distributions over a batch's "
+           "captions and images are learned from beside the labels; empty: none"),
+      number("teacher_weight", "Retrieval", &C::teacher_weight, 0, 100,
+             "Of the divergence from the teacher, wherever images are contrasted with captions"),
+      number("teacher_temperature", "Retrieval", &C::teacher_temperature, 0.01, 100,
+             "By which the teacher's logits are divided: above 1 the less likely count more"),
 
       text("label_set", "Classes", &C::label_set, "The name of the label set in the bundle"),
       whole("head_hidden_size", "Classes", &C::head_hidden_size, 0, kSize,

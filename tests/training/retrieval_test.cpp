@@ -9,8 +9,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "bifocal/error.h"
 #include "core/files.h"
@@ -141,6 +143,49 @@ TEST_F(RetrievalRun, WithALateLossTheMatchLogitHasALateInteraction) {
   EXPECT_NE(nn::read_state_dict(weights).at("late_gain").item<double>(), 0);
 }
 
+TEST_F(RetrievalRun, ComesNearerToATeacherThatCounts) {
+  models::BundleParts teacher = parts;
+  teacher.seed = 5;
+  models::write_bundle(teacher, directory / "teacher", /*replace=*/false);
+  // The mean divergence in the last steps of both stages.
+  const auto divergence = [this](double weight) {
+    const std::string out = "weight " + std::to_string(weight);
+    TrainConfig taught = config(out);
+    taught.teacher = (directory / "teacher").string();
+    taught.teacher_weight = weight;
+    taught.late_weight = 0.5;
+    taught.pooled_epochs = 20;
+    taught.epochs = taught.evaluate_every = 8;
+    taught.log_every = 1;
+    run_training(taught, {});
+    double sum = 0;
+    for (const char* stage : {"pooled-heads", "fusion"}) {
+      std::istringstream lines(
+          core::read_text_file(directory / (out + ".training") / stage / "metrics.jsonl"));
+      std::vector<double> divergences;
+      for (std::string line; std::getline(lines, line);)
+        if (const auto event = nlohmann::json::parse(line); event.at("event") == "step")
+          divergences.push_back(event.at("parts").at("teacher").get<double>());
+      sum = std::accumulate(divergences.end() - 10, divergences.end(), sum);
+    }
+    return sum / 20;
+  };
+  EXPECT_LT(divergence(5), 0.6 * divergence(0));
+}
+
+TEST_F(RetrievalRun, RefusesATeacherThatDoesNotLoad) {
+  TrainConfig taught = config("bundle");
+  taught.teacher = (directory / "nowhere").string();
+  try {
+    run_training(taught, {});
+    FAIL() << "it trained without its teacher";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+    EXPECT_THAT(error.message(), ::testing::HasSubstr("nowhere"));
+  }
+  EXPECT_FALSE(fs::exists(directory / "cache")) << "the towers ran before it was looked for";
+}
+
 TEST_F(RetrievalRun, TrainsTheVisionStagesThatItIsToldTo) {
   TrainConfig thawed = config("bundle");
   thawed.vision_stages = 1;
@@ -199,11 +244,14 @@ TEST_F(RetrievalRun, KilledInEitherStageAndResumedGivesTheSameBundle) {
 }
 
 TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
-  const auto without_masks = [this](const std::string& out) {
+  const fs::path teacher = directory / "teacher";
+  models::write_bundle(parts, teacher, /*replace=*/false);
+  const auto without_masks = [this, &teacher](const std::string& out) {
     TrainConfig config = this->config(out);
     config.dropout = config.pooled_dropout = config.drop_connect = 0;
     config.vision_stages = 1;
     config.late_weight = 0.5;
+    config.teacher = teacher.string();
     return config;
   };
   nlohmann::json text = core::JsonConfig::read(parts.text / "config.json").json();

@@ -10,6 +10,7 @@
 #include "training/feature_cache.h"
 #include "training/records.h"
 #include "training/retrieval_loss.h"
+#include "training/teacher.h"
 #include "training/thawed_vision.h"
 #include "training/trainable.h"
 
@@ -21,6 +22,7 @@ struct PairFeatures {
   CaptionFeatures captions;        // [M, ...], image by image
   std::vector<std::size_t> first;  // [N + 1]: captions first[i] to first[i + 1] are image i's
   std::vector<std::string> ids;    // [N]
+  TeacherVectors teacher;          // of the training set, where there is a teacher
 
   std::size_t size() const noexcept { return ids.size(); }
 };
@@ -48,11 +50,12 @@ struct RetrievalModel {
   UpperStages vision;
 };
 
-// Stage 1: the pooled heads alone, InfoNCE of each image with two of its captions.
+// Stage 1: the pooled heads alone, InfoNCE of each image with two of its captions, and the
+// divergence from the teacher where `train` has one.
 class PooledHeads : public Trainable {
  public:
   PooledHeads(RetrievalModel model, const PairFeatures& train, const PairFeatures& validation,
-              double learning_rate, double weight_decay);
+              double learning_rate, double weight_decay, TeacherWeights teacher = {});
 
   std::vector<ParameterGroup> parameter_groups() override;
   void set_training(bool training) override;
@@ -67,6 +70,7 @@ class PooledHeads : public Trainable {
   const PairFeatures& train_;
   const PairFeatures& validation_;
   double learning_rate_, weight_decay_;
+  TeacherWeights teacher_;
 };
 
 // Stage 2: the whole fusion layer, the pooled heads, the upper text layers and vision stages.

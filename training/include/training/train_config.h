@@ -51,6 +51,8 @@ struct TrainConfig {
   double caption_weight = 0.2, fused_weight = 0.5, match_weight = 1.0, ranking_weight = 0.5,
          late_weight = 0.0;
   std::int64_t match_pairs = 256;
+  std::string teacher;
+  double teacher_weight = 2.0, teacher_temperature = 1.5;
   std::int64_t hidden_size = 256, embedding_size = 512, fusion_layers = 2, attention_heads = 8,
                intermediate_size = 512, detail_stage = 0;
 
