@@ -54,6 +54,15 @@ std::vector<Teacher> load_teachers(const std::string& list) {
   return teachers;
 }
 
+// How a card says who taught; nothing without a teacher.
+std::string taught_by(const std::string& list) {
+  std::string names;
+  std::istringstream bundles(list);
+  for (std::string bundle; std::getline(bundles, bundle, ',');)
+    names += (names.empty() ? "Learned from `" : "`, `") + last_part(bundle);
+  return names.empty() ? "" : names + "` too. ";
+}
+
 // The model card, from what was run.
 std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
                  const PairFeatures& train, const PairFeatures& validation, std::size_t skipped,
@@ -83,8 +92,8 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
        << skipped << " records were skipped. Stage 1: pooled heads on frozen features, "
        << config.pooled_epochs << " epochs. Stage 2: fusion layer, heads and text layers, "
        << config.epochs << " epochs of batches of " << config.batch_size << ". "
-       << (config.teacher.empty() ? "" : "Teacher: `" + last_part(config.teacher) + "`. ")
-       << "Seed " << config.seed << ". It took " << fixed(core_hours, 2)
+       << taught_by(config.teacher) << "Seed " << config.seed << ". It took "
+       << fixed(core_hours, 2)
        << " core-hours. Every setting is in `training/config.json`, every step in "
           "`training/*.jsonl`.\n\n"
        << "## Quality\n\n"

@@ -52,7 +52,7 @@ struct TrainConfig {
          late_weight = 0.0;
   std::int64_t match_pairs = 256;
   std::string teacher;
-  double teacher_weight = 2.0, teacher_temperature = 1.5;
+  double teacher_weight = 2.0, teacher_temperature = 3.0;
   std::int64_t hidden_size = 256, embedding_size = 512, fusion_layers = 2, attention_heads = 8,
                intermediate_size = 512, detail_stage = 0;
 
