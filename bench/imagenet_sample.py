@@ -6,7 +6,7 @@
 Ours: decoding, resizing, normalising and the compiled encoder, through bench_imagenet_sample. The
 other: Pillow and efficientnet_lite_pytorch, on the same weights. Both resize the shortest edge to 256,
 bicubic, crop the central 224 and take (x - 127) / 128. Ours computes in fp32 and then in bf16, on a CPU
-without instructions for it by the portable kernels, which take seconds a photograph. Exits with 1 where
+without instructions for it by the portable kernels, which are slow. Exits with 1 where
 a count differs from the reference's by more than one photograph.
 """
 

@@ -71,17 +71,6 @@ std::vector<std::string> kinds_of(const DataSets& data) {
   return {kinds.begin(), kinds.end()};
 }
 
-std::vector<std::string> words_of(const std::string& list) {
-  std::vector<std::string> words;
-  std::istringstream stream(list);
-  for (std::string word; std::getline(stream, word, ',');) {
-    const std::size_t first = word.find_first_not_of(' ');
-    if (first != std::string::npos)
-      words.push_back(word.substr(first, word.find_last_not_of(' ') - first + 1));
-  }
-  return words;
-}
-
 fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& encoders,
                                    const ContrastFeatures& features) {
   if (!config.from_bundle.empty()) {

@@ -1,6 +1,7 @@
 #include "training/preset_run.h"
 
 #include <algorithm>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -149,6 +150,17 @@ models::BundleParts bundle_of_run(const TrainConfig& config, const fs::path& mad
   for (const fs::path& log : logs)
     parts.records["training/" + log.parent_path().filename().string() + ".jsonl"] = log;
   return parts;
+}
+
+std::vector<std::string> words_of(const std::string& list) {
+  std::vector<std::string> words;
+  std::istringstream stream(list);
+  for (std::string word; std::getline(stream, word, ',');) {
+    const std::size_t first = word.find_first_not_of(' ');
+    if (first != std::string::npos)
+      words.push_back(word.substr(first, word.find_last_not_of(' ') - first + 1));
+  }
+  return words;
 }
 
 }  // namespace bifocal::training

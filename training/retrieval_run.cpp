@@ -45,20 +45,16 @@ PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, const 
   return pairs;
 }
 
-// Those of a list with commas between the bundles.
 std::vector<Teacher> load_teachers(const std::string& list) {
   std::vector<Teacher> teachers;
-  std::istringstream bundles(list);
-  for (std::string bundle; std::getline(bundles, bundle, ',');)
-    teachers.push_back(load_teacher(bundle));
+  for (const std::string& bundle : words_of(list)) teachers.push_back(load_teacher(bundle));
   return teachers;
 }
 
 // How a card says who taught; nothing without a teacher.
 std::string taught_by(const std::string& list) {
   std::string names;
-  std::istringstream bundles(list);
-  for (std::string bundle; std::getline(bundles, bundle, ',');)
+  for (const std::string& bundle : words_of(list))
     names += (names.empty() ? "Learned from `" : "`, `") + last_part(bundle);
   return names.empty() ? "" : names + "` too. ";
 }

@@ -5,7 +5,9 @@
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "cached_arrays.h"
@@ -19,6 +21,16 @@ namespace bifocal::training {
 namespace {
 
 namespace fs = std::filesystem;
+
+// [rows, e] as `make` writes them, or wrote them for the same things before.
+at::Tensor vectors_of(const Teacher& teacher, const EncodingOptions& options,
+                      const std::string& name, const nlohmann::json& made_from, std::int64_t rows,
+                      const std::function<nlohmann::json(ArrayWriter&)>& make) {
+  const std::int64_t size = teacher.model->fusion_config().embedding_size;
+  return cached_arrays(options.cache, name, made_from, {{"vectors", {rows, size}}}, make)
+      .arrays[0]
+      .to(at::kFloat);
+}
 
 at::Tensor image_vectors(const Teacher& teacher, const RecordSet& records,
                          const EncodingOptions& options) {
@@ -37,11 +49,7 @@ at::Tensor image_vectors(const Teacher& teacher, const RecordSet& records,
     });
     return nlohmann::json::object();
   };
-  const std::int64_t size = teacher.model->fusion_config().embedding_size;
-  return cached_arrays(options.cache, "teacher-images", made_from, {{"vectors", {rows, size}}},
-                       make)
-      .arrays[0]
-      .to(at::kFloat);
+  return vectors_of(teacher, options, "teacher-images", made_from, rows, make);
 }
 
 at::Tensor caption_vectors(const Teacher& teacher, const std::vector<std::string>& texts,
@@ -63,11 +71,7 @@ at::Tensor caption_vectors(const Teacher& teacher, const std::vector<std::string
     });
     return nlohmann::json::object();
   };
-  const std::int64_t size = teacher.model->fusion_config().embedding_size;
-  return cached_arrays(options.cache, "teacher-captions", made_from, {{"vectors", {rows, size}}},
-                       make)
-      .arrays[0]
-      .to(at::kFloat);
+  return vectors_of(teacher, options, "teacher-captions", made_from, rows, make);
 }
 
 }  // namespace

@@ -44,6 +44,9 @@ void add_vision_delta(models::BundleParts& parts, const UpperStages& vision,
 fusion::FusionConfig sizes_of_new_layer(const TrainConfig& config, const Encoders& encoders);
 // `fusion`, checked as one that is read from a bundle. Throws Error(kInvalidBundle).
 fusion::FusionConfig checked(const fusion::FusionConfig& fusion);
+// What stands between the commas of a setting, without the spaces around it.
+std::vector<std::string> words_of(const std::string& list);
+
 // A new fusion layer that embeds and matches, of the sizes that `config` names, for maps such as
 // those of `images`. Throws Error(kInvalidBundle) where they do not fit one another.
 fusion::FusionConfig new_fusion_layer(const TrainConfig& config, const Encoders& encoders,
