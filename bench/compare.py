@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our encoders beside ONNX Runtime and OpenVINO, on one core.
 
-    bench/compare.py [--rows b0 minilm] [--rounds 10] [--seconds 1] [--core 0] [--cpu-time] [--json FILE]
+    .venv/bin/python bench/compare.py [--rows b0 minilm] [--rounds 10] [--seconds 1] [--core 0] [--cpu-time] [--json FILE]
 
 All engines run the same weights on the same input; that their outputs agree is checked first. Weights are
 random but for the last row, the default bundle: there the peers run inside Pillow and tokenizers. Slices of
@@ -32,11 +32,12 @@ import time
 import venv
 
 import numpy as np
+from safetensors.numpy import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS = ("onnxruntime==1.32.0", "openvino==2026.4.1", "onnx==1.23.2", "onnxscript==0.7.2", "numpy==2.4.6")
 OURS, TORCH, ORT, OPENVINO = "Bifocal", "LibTorch", "ONNX Runtime", "OpenVINO"
-# Relative to the largest number of the output.
+# Of an output's difference from the reference: its length beside that of the reference.
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-1}
 
 
@@ -140,32 +141,40 @@ def engines_of(row, precision, folder, python, arguments):
         yield OPENVINO, [*peer, "openvino", precision, folder], {}
 
 
-def check_outputs(engines, precision, folder):
-    """All against the last, a peer where there is one -> the kernels that ours chose."""
-    from safetensors.numpy import load_file
+def output_of(engine, folder):
+    file = folder / "output.safetensors"
+    answer = engine.ask(f"output {file}")
+    return load_file(file)["output"], answer
 
-    kernels, outputs = None, {}
+
+def reference_output(row, folder, python, arguments):
+    """What all must agree with, in either precision: the last engine's in fp32, a peer where there is one."""
+    name, command, environment = list(engines_of(row, "fp32", folder, python, arguments))[-1]
+    with contextlib.closing(Engine(name, command, arguments.core, environment)) as engine:
+        return name, output_of(engine, folder)[0]
+
+
+def check_outputs(engines, precision, folder, reference):
+    """-> the kernels that ours chose."""
+    name, expected = reference
+    kernels = None
     for engine in engines:
-        file = folder / "output.safetensors"
-        answer = engine.ask(f"output {file}")
+        output, answer = output_of(engine, folder)
         if engine.name == OURS:
             kernels = answer["kernels"]
-        outputs[engine.name] = load_file(file)["output"]
-    reference = outputs[engines[-1].name]
-    for name, output in outputs.items():
-        error = np.abs(output - reference).max() / np.abs(reference).max()
+        error = np.linalg.norm(output - expected) / np.linalg.norm(expected)
         if not error < TOLERANCE[precision]:
-            sys.exit(f"{name} differs from {engines[-1].name} by {error:.1e} of the largest output")
+            sys.exit(f"{engine.name} in {precision} differs from {name} in fp32 by {error:.1e} of its length")
     return kernels
 
 
-def measure(row, precision, folder, python, arguments):
+def measure(row, precision, folder, reference, python, arguments):
     with contextlib.ExitStack() as stack:
         engines = []
         for name, command, environment in engines_of(row, precision, folder, python, arguments):
             engines.append(Engine(name, command, arguments.core, environment))
             stack.callback(engines[-1].close)
-        kernels = check_outputs(engines, precision, folder)
+        kernels = check_outputs(engines, precision, folder, reference)
         for engine in engines:
             engine.ask(f"slice {arguments.seconds / 2}")  # warm
         for turn in range(arguments.rounds):
@@ -223,8 +232,10 @@ def main():
     print(f"| | ours | {OURS} | {TORCH} | {ORT} | {OPENVINO} | ratio |\n| --- | --- | --- | --- | --- | --- | --- |")
     results = []
     for row in wanted:
+        folder = folder_of(row, arguments.models)
+        reference = reference_output(row, folder, python, arguments)
         for precision in precisions:
-            result = measure(row, precision, folder_of(row, arguments.models), python, arguments)
+            result = measure(row, precision, folder, reference, python, arguments)
             results.append(result)
             print_row(result)
     if arguments.json:
