@@ -131,8 +131,7 @@ static void multiply(Tiles& tiles, const typename Tiles::Element* a, std::ptrdif
   std::int64_t left = blocks_of(columns, kLanes);
   while (left > 0) {
     const std::int64_t vectors = panel_vectors<Tiles>(left);
-    Ahead none;
-    tiles.multiply(a, a_stride, rows, panels, vectors, depth, none, out, out_stride);
+    tiles.multiply(a, a_stride, rows, panels, vectors, depth, Ahead(), out, out_stride);
     panels += panel_elements<Tiles>(depth, vectors);
     out += vectors * kLanes;
     left -= vectors;
@@ -154,7 +153,7 @@ static void attention(const Attention& job) {
   Element* narrow_weights = narrowed + sizes.queries;
   auto* scores = reinterpret_cast<float*>(narrow_weights + sizes.weights);
   float* summed = scores + sizes.scores;
-  Tiles tiles;
+  Tiles tiles(Tiles::kDepth);
   const std::int64_t block = Tiles::block_rows(job.queries);
   // The softmax of q k / sqrt(size), by powers of two.
   const Vector factor = fill(kLog2E / __builtin_sqrtf(static_cast<float>(size)));

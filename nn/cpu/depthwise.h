@@ -11,6 +11,11 @@ namespace bifocal::nn::cpu {
 
 constexpr std::int64_t kMostOutputs = 8;  // pixels whose sums are in registers together
 
+// From pixel to pixel of the ring and of what stands beside it: known when this is compiled, as
+// addresses reckoned at run time cost as much as the sums.
+template <typename Tiles>
+constexpr std::int64_t kPixel = Tiles::kVectors* kLanes;
+
 // Pixels of a ring's row: the columns that some output sees, padding included.
 static std::int64_t ring_width(const Depthwise& job) {
   return (job.out_width - 1) * job.stride + job.kernel;
@@ -34,66 +39,63 @@ template <typename Tiles>
 static std::size_t depthwise_scratch(const Depthwise& job) {
   const std::int64_t pixels =
       ring_height<Tiles>(job) * ring_width(job) + job.kernel * job.kernel + Tiles::kRows + 3;
-  return static_cast<std::size_t>(pixels * Tiles::kVectors * kLanes);
+  return static_cast<std::size_t>(pixels * kPixel<Tiles>);
 }
 
-// One panel of channels: its ring, and its weights in whole vectors.
-template <typename Element>
+// One panel of channels: its ring, and its weights, kPixel<Tiles> floats a pixel of which the first
+// `lanes` are used.
+template <typename Tiles>
 struct DepthwisePanel {
+  using Element = typename Tiles::Element;
   std::int64_t first_channel;
-  std::int64_t channels;  // the last panel's may be fewer than its lanes
-  std::int64_t lanes;
+  std::int64_t channels;
+  std::int64_t lanes;     // the channels, in whole vectors
   const Element* expand;  // packed [depth, lanes]
-  float* weights;         // [kernel * kernel, lanes]
-  float* bias;            // [lanes]
-  float* expand_bias;     // [lanes]
-  float* sums;            // [lanes], of all outputs so far
-  float* block;           // [Tiles::kRows, lanes], of several rows
+  float* weights;         // [kernel * kernel] pixels
+  float* bias;            // one
+  float* expand_bias;     // one
+  float* sums;            // one, of all outputs so far
+  float* block;           // [Tiles::kRows], of several rows
   std::int64_t height;    // of the ring
-  float* ring;            // [height, ring_width, lanes]
+  float* ring;            // [height, ring_width]
 };
 
-// `rows` rows of `channels` to rows of floats in whole vectors, zeros behind.
-template <typename Element>
-static void widen_rows(const Element* from, std::ptrdiff_t stride, std::int64_t rows,
-                       std::int64_t channels, float* to, std::int64_t lanes) {
+// `rows` rows of the panel's channels to pixels, zeros behind.
+template <typename Tiles, typename From>
+static void widen_rows(const DepthwisePanel<Tiles>& panel, const From* from, std::ptrdiff_t stride,
+                       std::int64_t rows, float* to) {
   for (std::int64_t row = 0; row < rows; ++row)
-    for (std::int64_t i = 0; i < lanes; i += kLanes) {
-      const std::int64_t n = channels - i;
-      store(to + row * lanes + i, n > 0 ? load_some(from + row * stride + i, n) : fill(0));
-    }
+    for (std::int64_t i = 0; i < panel.lanes; i += kLanes)
+      store(to + row * kPixel<Tiles> + i, load_some(from + row * stride + i, panel.channels - i));
 }
 
 static void fill_zeros(float* to, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i += kLanes) store(to + i, fill(0));
 }
 
-template <typename Element>
-static void begin_panel(const Depthwise& job, const DepthwisePanel<Element>& panel) {
-  const float* weights = job.weights + panel.first_channel;
-  widen_rows(weights, job.channels, job.kernel * job.kernel, panel.channels, panel.weights,
-             panel.lanes);
-  widen_rows(job.bias + panel.first_channel, 0, 1, panel.channels, panel.bias, panel.lanes);
+template <typename Tiles>
+static void begin_panel(const Depthwise& job, const DepthwisePanel<Tiles>& panel) {
+  widen_rows(panel, job.weights + panel.first_channel, job.channels, job.kernel * job.kernel,
+             panel.weights);
+  widen_rows(panel, job.bias + panel.first_channel, 0, 1, panel.bias);
   if (job.expand_weights != nullptr)
-    widen_rows(job.expand_bias + panel.first_channel, 0, 1, panel.channels, panel.expand_bias,
-               panel.lanes);
+    widen_rows(panel, job.expand_bias + panel.first_channel, 0, 1, panel.expand_bias);
   fill_zeros(panel.sums, panel.lanes);
-  fill_zeros(panel.ring, panel.height * ring_width(job) * panel.lanes);  // the padding
+  fill_zeros(panel.ring, panel.height * ring_width(job) * kPixel<Tiles>);  // the padding
 }
 
 // `count` rows of the map from y on, expanded, to the ring.
 template <typename Tiles, typename Activated>
-static __attribute__((noinline)) void fill_ring(
-    Tiles& tiles, const Depthwise& job, const DepthwisePanel<typename Tiles::Element>& panel,
-    std::int64_t y, std::int64_t count, Activated activated) {
-  const std::int64_t lanes = panel.lanes;
+static __attribute__((noinline)) void fill_ring(Tiles& tiles, const Depthwise& job,
+                                                const DepthwisePanel<Tiles>& panel, std::int64_t y,
+                                                std::int64_t count, Activated activated) {
   const auto ring_row = [&](std::int64_t row) {
-    return panel.ring + (row % panel.height * ring_width(job) + job.pad_left) * lanes;
+    return panel.ring + (row % panel.height * ring_width(job) + job.pad_left) * kPixel<Tiles>;
   };
   const std::int64_t columns = least(job.width, ring_width(job) - job.pad_left);
   const auto* x = static_cast<const typename Tiles::Element*>(job.x) + y * job.width * job.depth;
   if (job.expand_weights == nullptr) {
-    widen_rows(x + panel.first_channel, job.depth, columns, panel.channels, ring_row(y), lanes);
+    widen_rows(panel, x + panel.first_channel, job.depth, columns, ring_row(y));
     return;
   }
   // One row is expanded where it stays; several, where they stand behind one another.
@@ -104,69 +106,77 @@ static __attribute__((noinline)) void fill_ring(
   std::int64_t pixel = 0;
   for (std::int64_t i = 0; i < blocks; ++i) {
     const std::int64_t rows = (pixels - pixel) / (blocks - i);
-    Ahead none;
-    tiles.multiply(x + pixel * job.depth, job.depth, rows, panel.expand, lanes / kLanes, job.depth,
-                   none, expanded + pixel * lanes, lanes);
+    tiles.multiply(x + pixel * job.depth, job.depth, rows, panel.expand, panel.lanes / kLanes,
+                   job.depth, Ahead(), expanded + pixel * kPixel<Tiles>, kPixel<Tiles>);
     pixel += rows;
   }
-  for (std::int64_t row = y; row < y + count; ++row, expanded += columns * lanes) {
+  for (std::int64_t row = y; row < y + count; ++row, expanded += columns * kPixel<Tiles>) {
     float* to = ring_row(row);
-    for (std::int64_t j = 0; j < lanes; j += kLanes) {
+    for (std::int64_t j = 0; j < panel.lanes; j += kLanes) {
       const Vector bias = load(panel.expand_bias + j);
-      for (std::int64_t i = j; i < columns * lanes; i += lanes)
+      for (std::int64_t i = j; i < columns * kPixel<Tiles>; i += kPixel<Tiles>)
         store(to + i, activated(add(load(expanded + i), bias)));
     }
   }
 }
 
-// Of output row y, kOutputs pixels from x, one vector of channels: their sum.
-template <int kOutputs, typename Element, typename Activated>
-static Vector depthwise_pixels(const Depthwise& job, const DepthwisePanel<Element>& panel,
-                               std::int64_t y, std::int64_t x, std::int64_t lane,
-                               Activated activated) {
-  const std::int64_t lanes = panel.lanes;
-  const std::int64_t row_floats = ring_width(job) * lanes;
-  const std::int64_t step = job.stride * lanes;
-  const std::int64_t top = y * job.stride - job.pad_top;
-  const std::int64_t first = top < 0 ? -top : 0;
-  const std::int64_t last = least(job.kernel, job.height - top);
-  const float* weight = panel.weights + first * job.kernel * lanes + lane;
-  std::int64_t slot = (top + first) % panel.height;
+// Where an output row looks: the rows of the kernel that are in the map, and the first one's in the
+// ring.
+struct RowsSeen {
+  std::int64_t first, last, slot;
+};
 
-  Vector sums[kOutputs];
+// Of an output row, kOutputs pixels from x, one vector of channels. kKernel and kStride are the
+// convolution's, or 0 where they are not known here: loops over what is known are unrolled.
+template <typename Tiles, int kOutputs, int kKernel, int kStride>
+BIFOCAL_INLINE void convolve(const Depthwise& job, const DepthwisePanel<Tiles>& panel,
+                             RowsSeen seen, std::int64_t x, std::int64_t lane, Vector* sums) {
+  constexpr std::int64_t kFloats = kPixel<Tiles>;
+  const std::int64_t kernel = kKernel == 0 ? job.kernel : kKernel;
+  const std::int64_t stride = kStride == 0 ? job.stride : kStride;
 #pragma GCC unroll 8
   for (int i = 0; i < kOutputs; ++i) sums[i] = load(panel.bias + lane);
-  for (std::int64_t ky = first; ky < last; ++ky) {
-    const float* in = panel.ring + slot * row_floats + x * step + lane;
-#pragma GCC unroll 1
-    for (std::int64_t kx = 0; kx < job.kernel; ++kx) {
-      const Vector w = load(weight);
+  const std::int64_t row_floats = ring_width(job) * kFloats;
+  const float* const start = panel.ring + x * stride * kFloats + lane;
+  const float* weight = panel.weights + seen.first * kernel * kFloats + lane;
+  for (std::int64_t ky = seen.first; ky < seen.last; ++ky) {
+    const float* in = start + seen.slot * row_floats;
 #pragma GCC unroll 8
-      for (int i = 0; i < kOutputs; ++i) sums[i] = fma(load(in + i * step), w, sums[i]);
-      in += lanes;
-      weight += lanes;
+    for (std::int64_t kx = 0; kx < kernel; ++kx) {
+      const Vector w = load(weight + kx * kFloats);
+#pragma GCC unroll 8
+      for (int i = 0; i < kOutputs; ++i)
+        sums[i] = fma(load(in + (i * stride + kx) * kFloats), w, sums[i]);
     }
-    if (++slot == panel.height) slot = 0;
+    weight += kernel * kFloats;
+    if (++seen.slot == panel.height) seen.slot = 0;
   }
+}
 
-  Element* out = static_cast<Element*>(job.out) + (y * job.out_width + x) * job.out_stride +
-                 panel.first_channel + lane;
-  const std::int64_t n = panel.channels - lane;
+// Activates and stores them -> their sum.
+template <int kOutputs, typename Element, typename Activated>
+BIFOCAL_INLINE Vector finish_pixels(Vector* sums, Element* out, std::ptrdiff_t stride,
+                                    std::int64_t n, Activated activated) {
+  Vector total = fill(0);
 #pragma GCC unroll 8
-  for (int i = 0; i < kOutputs; ++i) {
-    sums[i] = activated(sums[i]);
-    store_some(out + i * job.out_stride, sums[i], n);
+  for (int i = 0; i < kOutputs; ++i, out += stride) {
+    const Vector y = activated(sums[i]);
+    store_some(out, y, n);
+    total = i == 0 ? y : add(total, y);
   }
-#pragma GCC unroll 8
-  for (int i = 1; i < kOutputs; ++i) sums[0] = add(sums[0], sums[i]);
-  return sums[0];
+  return total;
 }
 
 // Not inlined, nor is fill_ring: in one function with the rest their loops lose registers.
-template <typename Element, typename Activated>
+template <int kKernel, int kStride, typename Tiles, typename Activated>
 static __attribute__((noinline)) void depthwise_row(const Depthwise& job,
-                                                    const DepthwisePanel<Element>& panel,
+                                                    const DepthwisePanel<Tiles>& panel,
                                                     std::int64_t y, Activated activated) {
+  const std::int64_t top = y * job.stride - job.pad_top;
+  const std::int64_t first = top < 0 ? -top : 0;
+  const RowsSeen seen{first, least(job.kernel, job.height - top), (top + first) % panel.height};
+  auto* const out = static_cast<typename Tiles::Element*>(job.out) +
+                    y * job.out_width * job.out_stride + panel.first_channel;
   const std::int64_t blocks = blocks_of(job.out_width, kMostOutputs);
   for (std::int64_t lane = 0; lane < panel.channels; lane += kLanes) {
     // A row's sum apart from the panel's: of thousands of pixels, one chain would lose digits.
@@ -174,8 +184,12 @@ static __attribute__((noinline)) void depthwise_row(const Depthwise& job,
     std::int64_t x = 0;
     for (std::int64_t i = 0; i < blocks; ++i) {
       const std::int64_t outputs = (job.out_width - x) / (blocks - i);
-      const auto pixels = [&]<int kOutputs>() {
-        total = add(total, depthwise_pixels<kOutputs>(job, panel, y, x, lane, activated));
+      const auto pixels = [&]<int kOutputs>() __attribute__((always_inline)) {
+        Vector sums[kOutputs];
+        convolve<Tiles, kOutputs, kKernel, kStride>(job, panel, seen, x, lane, sums);
+        total =
+            add(total, finish_pixels<kOutputs>(sums, out + x * job.out_stride + lane,
+                                               job.out_stride, panel.channels - lane, activated));
       };
       switch (outputs) {
         case 1:
@@ -208,9 +222,19 @@ static __attribute__((noinline)) void depthwise_row(const Depthwise& job,
   }
 }
 
+// The kernels and strides of the EfficientNets.
 template <typename Tiles, typename Activated>
-static void depthwise_panel(Tiles& tiles, const Depthwise& job,
-                            const DepthwisePanel<typename Tiles::Element>& panel,
+static void any_depthwise_row(const Depthwise& job, const DepthwisePanel<Tiles>& panel,
+                              std::int64_t y, Activated activated) {
+  if (job.kernel == 3 && job.stride == 1) return depthwise_row<3, 1>(job, panel, y, activated);
+  if (job.kernel == 3 && job.stride == 2) return depthwise_row<3, 2>(job, panel, y, activated);
+  if (job.kernel == 5 && job.stride == 1) return depthwise_row<5, 1>(job, panel, y, activated);
+  if (job.kernel == 5 && job.stride == 2) return depthwise_row<5, 2>(job, panel, y, activated);
+  depthwise_row<0, 0>(job, panel, y, activated);
+}
+
+template <typename Tiles, typename Activated>
+static void depthwise_panel(Tiles& tiles, const Depthwise& job, const DepthwisePanel<Tiles>& panel,
                             Activated activated) {
   begin_panel(job, panel);
   std::int64_t done = 0;
@@ -221,7 +245,7 @@ static void depthwise_panel(Tiles& tiles, const Depthwise& job,
       fill_ring(tiles, job, panel, done, rows, activated);
       done += rows;
     }
-    depthwise_row(job, panel, y, activated);
+    any_depthwise_row(job, panel, y, activated);
   }
   if (job.means == nullptr) return;
   const Vector share = fill(1.0f / static_cast<float>(job.out_height * job.out_width));
@@ -232,17 +256,16 @@ static void depthwise_panel(Tiles& tiles, const Depthwise& job,
 
 template <typename Tiles>
 static void depthwise(const Depthwise& job) {
-  constexpr std::int64_t kPanel = Tiles::kVectors * kLanes;
-  Tiles tiles;
-  DepthwisePanel<typename Tiles::Element> panel{};
+  Tiles tiles(job.depth);
+  DepthwisePanel<Tiles> panel{};
   panel.expand = static_cast<const typename Tiles::Element*>(job.expand_weights);
   panel.weights = job.scratch;
-  panel.bias = panel.weights + job.kernel * job.kernel * kPanel;
-  panel.expand_bias = panel.bias + kPanel;
-  panel.sums = panel.expand_bias + kPanel;
-  panel.block = panel.sums + kPanel;
+  panel.bias = panel.weights + job.kernel * job.kernel * kPixel<Tiles>;
+  panel.expand_bias = panel.bias + kPixel<Tiles>;
+  panel.sums = panel.expand_bias + kPixel<Tiles>;
+  panel.block = panel.sums + kPixel<Tiles>;
   panel.height = ring_height<Tiles>(job);
-  panel.ring = panel.block + Tiles::kRows * kPanel;
+  panel.ring = panel.block + Tiles::kRows * kPixel<Tiles>;
   const std::int64_t last = job.last_channel == 0 ? job.channels : job.last_channel;
   std::int64_t left = blocks_of(job.channels, kLanes);
   while (panel.first_channel < last) {

@@ -13,6 +13,7 @@
 //   using Element                      float or Bf16
 //   kRows, kVectors                    of a block and of a panel, at most
 //   kPair, kDepth                      what a panel's depth is interleaved by and padded to
+//   Tiles(depth)                       that of its products, or kDepth where they have several
 //   block_rows(rows)                   of the blocks that so many rows are best divided into
 //   multiply(a, a_stride, rows, panel, vectors, depth, ahead, out, out_stride)
 
@@ -35,16 +36,25 @@ BIFOCAL_INLINE std::int64_t panel_vectors(std::int64_t left) {
   return least(left, Tiles::kVectors);
 }
 
-// What is wanted in the second-level cache next, line by line; none where `at` has reached `end`.
+// What is wanted in the second-level cache next, and how much of it a block is to bring: memory
+// answers no faster when asked for all at once, and what computes meanwhile waits.
 struct Ahead {
   const char* at = nullptr;
-  const char* end = nullptr;
+  std::int64_t bytes = 0;  // a block
 };
+// Over more blocks than these it is not worth asking for less in each.
+constexpr std::int64_t kBlocksAhead = 8;
+// Some of it, while a step of a product computes.
+BIFOCAL_INLINE void bring(const char*& at, std::int64_t bytes) {
+  prefetch(at);
+  for (std::int64_t line = 64; line < bytes; line += 64) prefetch(at + line);
+  at += bytes;
+}
 
 // out[r][j] = sum over depth of A[r] B[:, j], for kRows rows and kVectors vectors of columns.
-template <typename Element, int kRows, int kVectors, int kLines>
+template <typename Element, int kRows, int kVectors, bool kAhead>
 static __attribute__((noinline)) void tile(const Element* a, std::ptrdiff_t a_stride,
-                                           const Element* b, std::int64_t depth, const char* next,
+                                           const Element* b, std::int64_t depth, Ahead ahead,
                                            float* out, std::ptrdiff_t out_stride) {
   using P = Product<Element>;
   constexpr std::int64_t kStep = P::kDepth;
@@ -71,9 +81,7 @@ static __attribute__((noinline)) void tile(const Element* a, std::ptrdiff_t a_st
   const std::int64_t steps = depth / kStep;
 #pragma GCC unroll 1
   for (std::int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 4
-    for (int line = 0; line < kLines; ++line) prefetch(next + 64 * line);
-    next += 64 * kLines;
+    if (kAhead) bring(ahead.at, ahead.bytes);
     step([](const Element* p) __attribute__((always_inline)) { return P::broadcast(p); });
   }
   if constexpr (kStep > 1) {
@@ -89,39 +97,39 @@ static __attribute__((noinline)) void tile(const Element* a, std::ptrdiff_t a_st
 
 template <typename Element>
 using Tile = void (*)(const Element* a, std::ptrdiff_t a_stride, const Element* b,
-                      std::int64_t depth, const char* next, float* out, std::ptrdiff_t out_stride);
+                      std::int64_t depth, Ahead ahead, float* out, std::ptrdiff_t out_stride);
 
-template <typename Element, int kRows, int kLines>
+template <typename Element, int kRows, bool kAhead>
 static Tile<Element> tile_of_vectors(std::int64_t vectors) {
   switch (vectors) {
     case 1:
-      return tile<Element, kRows, 1, kLines>;
+      return tile<Element, kRows, 1, kAhead>;
     case 2:
-      return tile<Element, kRows, 2, kLines>;
+      return tile<Element, kRows, 2, kAhead>;
     default:
-      return tile<Element, kRows, kTileVectors, kLines>;
+      return tile<Element, kRows, kTileVectors, kAhead>;
   }
 }
 
-template <typename Element, int kLines>
+template <typename Element, bool kAhead>
 static Tile<Element> tile_of(std::int64_t rows, std::int64_t vectors) {
   switch (rows) {
     case 1:
-      return tile_of_vectors<Element, 1, kLines>(vectors);
+      return tile_of_vectors<Element, 1, kAhead>(vectors);
     case 2:
-      return tile_of_vectors<Element, 2, kLines>(vectors);
+      return tile_of_vectors<Element, 2, kAhead>(vectors);
     case 3:
-      return tile_of_vectors<Element, 3, kLines>(vectors);
+      return tile_of_vectors<Element, 3, kAhead>(vectors);
     case 4:
-      return tile_of_vectors<Element, least(4, kTileRows), kLines>(vectors);
+      return tile_of_vectors<Element, least(4, kTileRows), kAhead>(vectors);
     case 5:
-      return tile_of_vectors<Element, least(5, kTileRows), kLines>(vectors);
+      return tile_of_vectors<Element, least(5, kTileRows), kAhead>(vectors);
     case 6:
-      return tile_of_vectors<Element, least(6, kTileRows), kLines>(vectors);
+      return tile_of_vectors<Element, least(6, kTileRows), kAhead>(vectors);
     case 7:
-      return tile_of_vectors<Element, least(7, kTileRows), kLines>(vectors);
+      return tile_of_vectors<Element, least(7, kTileRows), kAhead>(vectors);
     default:
-      return tile_of_vectors<Element, kTileRows, kLines>(vectors);
+      return tile_of_vectors<Element, kTileRows, kAhead>(vectors);
   }
 }
 
@@ -134,16 +142,17 @@ struct VectorTiles {
   static constexpr std::int64_t kPair = Product<Element>::kDepth;
   static constexpr std::int64_t kDepth = kPair;
 
+  explicit BIFOCAL_INLINE_MEMBER VectorTiles(std::int64_t /*depth*/) {}
   static BIFOCAL_INLINE_MEMBER std::int64_t block_rows(std::int64_t /*rows*/) { return kRows; }
   // out [rows, vectors * kLanes] = A [rows, depth] times a panel; rows is at most kRows.
   BIFOCAL_INLINE_MEMBER void multiply(const Element* a, std::ptrdiff_t a_stride, std::int64_t rows,
                                       const Element* panel, std::int64_t vectors,
-                                      std::int64_t depth, Ahead& ahead, float* out,
+                                      std::int64_t depth, Ahead ahead, float* out,
                                       std::ptrdiff_t out_stride) {
-    const auto run = ahead.at < ahead.end ? tile_of<Element, 1>(rows, vectors)
-                                          : tile_of<Element, 0>(rows, vectors);
-    run(a, a_stride, panel, depth, ahead.at, out, out_stride);
-    if (ahead.at < ahead.end) ahead.at += blocks_of(depth, kPair) * 64;
+    const auto run = ahead.bytes > 0 ? tile_of<Element, true>(rows, vectors)
+                                     : tile_of<Element, false>(rows, vectors);
+    ahead.bytes = blocks_of(ahead.bytes, blocks_of(depth, kPair));
+    run(a, a_stride, panel, depth, ahead, out, out_stride);
   }
 };
 
@@ -239,8 +248,9 @@ static void gemm(const Gemm& gemm) {
   using Element = typename Tiles::Element;
   constexpr std::int64_t kPanel = Tiles::kVectors * kLanes;
   alignas(64) float sums[Tiles::kRows * kPanel];
-  Tiles tiles;
+  Tiles tiles(gemm.depth);
   const std::int64_t block = Tiles::block_rows(gemm.rows);
+  const std::int64_t blocks = blocks_of(gemm.rows, block);
   const auto* a = static_cast<const Element*>(gemm.a);
   const auto* panel = static_cast<const Element*>(gemm.weights);
   const std::int64_t last = gemm.last_column == 0 ? gemm.columns : gemm.last_column;
@@ -252,11 +262,14 @@ static void gemm(const Gemm& gemm) {
       const std::int64_t columns = least(vectors * kLanes, gemm.columns - column);
       // The weights of the next panel come to the second-level cache while this one is used.
       const char* behind = reinterpret_cast<const char*>(next);
-      Ahead ahead{behind, behind + (behind - reinterpret_cast<const char*>(panel))};
+      const char* const end = behind + (behind - reinterpret_cast<const char*>(panel));
+      Ahead ahead{behind, blocks_of(end - behind, least(blocks, kBlocksAhead))};
       for (std::int64_t row = 0; row < gemm.rows; row += block) {
         const std::int64_t rows = least(block, gemm.rows - row);
         tiles.multiply(a + row * gemm.a_stride, gemm.a_stride, rows, panel, vectors, gemm.depth,
                        ahead, sums, kPanel);
+        ahead.at += ahead.bytes;
+        if (ahead.at >= end) ahead.bytes = 0;
         finish_block<Element>(gemm, sums, kPanel, row, rows, column, columns);
       }
     }

@@ -15,23 +15,36 @@ BIFOCAL_INLINE void store_some(T* p, Vector x, std::int64_t n) {
     store_first(p, x, n);
 }
 
+// The sum of term(i, n) over a row's vectors, of which each has n numbers from i on; in four
+// chains, as one would wait for each addition before the next.
+template <typename Term>
+BIFOCAL_INLINE float sum_of_row(std::int64_t size, const Term& term) {
+  constexpr std::int64_t kChains = 4;
+  Vector sums[kChains] = {fill(0), fill(0), fill(0), fill(0)};
+  for (std::int64_t i = 0; i < size; i += kChains * kLanes)
+#pragma GCC unroll 4
+    for (std::int64_t chain = 0; chain < kChains; ++chain)
+      if (const std::int64_t at = i + chain * kLanes; at < size)
+        sums[chain] = add(sums[chain], term(at, size - at));
+  return sum(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+}
+
 template <typename Element>
 static void layer_norm(const LayerNorm& norm) {
   const float size = static_cast<float>(norm.size);
   for (std::int64_t row = 0; row < norm.rows; ++row) {
     const float* x = norm.x + row * norm.x_stride;
-    Vector total = fill(0);
-    for (std::int64_t i = 0; i < norm.size; i += kLanes)
-      total = add(total, load_some(x + i, norm.size - i));
-    const Vector mean = fill(sum(total) / size);
-    Vector squares = fill(0);
-    for (std::int64_t i = 0; i < norm.size; i += kLanes) {
-      const std::int64_t n = norm.size - i;
-      Vector centred = sub(load_some(x + i, n), mean);
-      if (n < kLanes) centred = keep_first(centred, n, fill(0));
-      squares = fma(centred, centred, squares);
-    }
-    const float variance = sum(squares) / size;
+    const float total = sum_of_row(
+        norm.size, [&](std::int64_t i, std::int64_t n)
+                       __attribute__((always_inline)) { return load_some(x + i, n); });
+    const Vector mean = fill(total / size);
+    const float squares = sum_of_row(
+        norm.size, [&](std::int64_t i, std::int64_t n) __attribute__((always_inline)) {
+          Vector centred = sub(load_some(x + i, n), mean);
+          if (n < kLanes) centred = keep_first(centred, n, fill(0));
+          return mul(centred, centred);
+        });
+    const float variance = squares / size;
     const Vector factor = fill(1.0f / __builtin_sqrtf(variance + static_cast<float>(norm.eps)));
     for (std::int64_t i = 0; i < norm.size; i += kLanes) {
       const std::int64_t n = norm.size - i;

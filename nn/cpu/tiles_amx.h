@@ -32,7 +32,7 @@ class AmxTiles {
   static constexpr std::int64_t kPair = 2;
   static constexpr std::int64_t kDepth = 32;
 
-  AmxTiles() = default;
+  explicit BIFOCAL_INLINE_MEMBER AmxTiles(std::int64_t depth) : step_(equal_step(depth)) {}
   BIFOCAL_INLINE_MEMBER ~AmxTiles() {
     if (height_ != 0) _tile_release();
   }
@@ -47,13 +47,15 @@ class AmxTiles {
   // computed twice, to the same bits.
   BIFOCAL_INLINE_MEMBER void multiply(const Bf16* a, std::ptrdiff_t a_stride, std::int64_t rows,
                                       const Bf16* panel, std::int64_t vectors, std::int64_t depth,
-                                      Ahead& ahead, float* out, std::ptrdiff_t out_stride) {
+                                      Ahead ahead, float* out, std::ptrdiff_t out_stride) {
     if (rows < height_ || rows > 2 * height_) configure(rows);
-    const Job job{a, a_stride, rows - height_, panel, vectors, depth, out, out_stride, height_};
+    const Job job{a,   a_stride,   rows - height_, panel, vectors, depth,
+                  out, out_stride, height_,        step_, ahead.at};
+    const std::int64_t lines = blocks_of(ahead.bytes, 64 * blocks_of(depth, step_));
     if (job.second > 0)
-      vectors == 2 ? run<true, true>(job, ahead) : run<true, false>(job, ahead);
+      vectors == 2 ? run_bringing<true, true>(job, lines) : run_bringing<true, false>(job, lines);
     else
-      vectors == 2 ? run<false, true>(job, ahead) : run<false, false>(job, ahead);
+      vectors == 2 ? run_bringing<false, true>(job, lines) : run_bringing<false, false>(job, lines);
   }
 
  private:
@@ -67,15 +69,26 @@ class AmxTiles {
     float* out;
     std::ptrdiff_t out_stride;
     std::int64_t height;
+    std::int64_t step;
+    const char* ahead;
   };
+
+  // Of the depth, so that no step is shorter than the others: what is left over must be copied.
+  static BIFOCAL_INLINE_MEMBER std::int64_t equal_step(std::int64_t depth) {
+    const std::int64_t fewest = blocks_of(depth, kDepth);
+    for (std::int64_t steps = fewest; steps <= fewest + 1; ++steps)
+      if (depth % (kPair * steps) == 0) return depth / steps;
+    return kDepth;
+  }
 
   // Tiles 0 to 3 are sums, two of a tile of rows; 4 and 5 are of A, 6 and 7 of B.
   BIFOCAL_INLINE_MEMBER void configure(std::int64_t rows) {
     height_ = rows <= kTile ? rows : (rows + 1) / 2;
     TileConfig config;
     for (int tile = 0; tile < 8; ++tile) {
-      config.row_bytes[tile] = 64;
-      config.rows[tile] = static_cast<std::uint8_t>(tile < 6 ? height_ : kTile);
+      const bool of_a = tile == 4 || tile == 5;
+      config.row_bytes[tile] = static_cast<std::uint16_t>(of_a ? 2 * step_ : 64);
+      config.rows[tile] = static_cast<std::uint8_t>(tile < 6 ? height_ : step_ / kPair);
     }
     publish(&config);
     _tile_loadconfig(&config);
@@ -91,15 +104,23 @@ class AmxTiles {
   }
 
   template <bool kTwoRows, bool kTwoColumns>
-  static __attribute__((noinline)) void run(const Job& job, Ahead& ahead) {
-    constexpr std::int64_t kLines = kTwoRows ? 16 : 32;  // of a step, brought to the cache
+  static BIFOCAL_INLINE_MEMBER void run_bringing(const Job& job, std::int64_t lines) {
+    if (lines == 0) return run<kTwoRows, kTwoColumns, 0>(job);
+    if (lines <= 4) return run<kTwoRows, kTwoColumns, 4>(job);
+    if (lines <= 8) return run<kTwoRows, kTwoColumns, 8>(job);
+    if (lines <= 16) return run<kTwoRows, kTwoColumns, 16>(job);
+    return run<kTwoRows, kTwoColumns, 32>(job);
+  }
+
+  template <bool kTwoRows, bool kTwoColumns, int kLines>
+  static __attribute__((noinline)) void run(const Job& job) {
+    const char* next = job.ahead;
     _tile_zero(0);
     if (kTwoColumns) _tile_zero(1);
     if (kTwoRows) _tile_zero(2);
     if (kTwoRows && kTwoColumns) _tile_zero(3);
     const auto panel_bytes = static_cast<std::int64_t>(job.vectors * 64);
     const Bf16* panel = job.panel;
-    const char* next = ahead.at;
     const auto step = [&](const Bf16* first, const Bf16* second, std::int64_t row_bytes)
         __attribute__((always_inline)) {
       _tile_loadd(6, panel, panel_bytes);
@@ -112,25 +133,22 @@ class AmxTiles {
         _tile_dpbf16ps(2, 5, 6);
         if (kTwoColumns) _tile_dpbf16ps(3, 5, 7);
       }
-      panel += kDepth * job.vectors * kLanes;
-      if (next < ahead.end) {
+      panel += job.step * job.vectors * kLanes;
 #pragma GCC unroll 32
-        for (std::int64_t line = 0; line < kLines; ++line) prefetch(next + 64 * line);
-        next += 64 * kLines;
-      }
+      for (std::int64_t line = 0; line < kLines; ++line) prefetch(next + 64 * line);
+      next += 64 * kLines;
     };
     publish(job.a);
     const Bf16* a = job.a;
     const std::ptrdiff_t second = job.second * job.a_stride;
-    const std::int64_t steps = job.depth / kDepth;
-    for (std::int64_t i = 0; i < steps; ++i, a += kDepth) step(a, a + second, 2 * job.a_stride);
-    if (const std::int64_t rest = job.depth % kDepth; rest != 0) {
+    const std::int64_t steps = job.depth / job.step;
+    for (std::int64_t i = 0; i < steps; ++i, a += job.step) step(a, a + second, 2 * job.a_stride);
+    if (const std::int64_t rest = job.depth % job.step; rest != 0) {
       alignas(64) Bf16 tail[kRows * kDepth];
       copy_tail(a, job.a_stride, job.second + job.height, rest, tail);
       publish(tail);
       step(tail, tail + job.second * kDepth, 2 * kDepth);
     }
-    ahead.at = next;
     const std::int64_t out_bytes = 4 * job.out_stride;
     float* out = job.out;
     _tile_stored(0, out, out_bytes);
@@ -141,6 +159,7 @@ class AmxTiles {
   }
 
   std::int64_t height_ = 0;  // of the tiles of A and of sums; 0: nothing is configured
+  std::int64_t step_;        // of the depth, that one instruction takes
 };
 
 }  // namespace

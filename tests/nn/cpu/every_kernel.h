@@ -46,9 +46,14 @@ class EveryKernel : public ::testing::TestWithParam<const Kernels*> {
 
   // What an activation may be wrong by beside float's rounding, relative: products of bf16 keep
   // eight bits of what they take.
-  double activation_unit() const {
-    return kernels().precision == Precision::kBf16 && !kernels().emulated ? 1.5e-4 : 0;
+  double activation_unit() const { return rough() ? 1.5e-4 : 0; }
+  // The same of an activation that gives `value`, absolute.
+  double activation_error(Activation activation, double value) const {
+    if (rough() && activation == Activation::kGeluErf) return 7.5e-5;
+    return activation_unit() * std::abs(value);
   }
+
+  bool rough() const { return kernels().precision == Precision::kBf16 && !kernels().emulated; }
 
   std::int64_t between(std::int64_t low, std::int64_t high) {
     return std::uniform_int_distribution<std::int64_t>(low, high)(random_);

@@ -103,7 +103,8 @@ TEST_P(EveryKernel, ProductsOfEverySizeAgreeWithSumsInDouble) {
         const auto [product, size] = test.product(row, column);
         double expected = product + (biased ? bias.data()[column] : 0);
         if (test.gemm.activated) expected = activated(expected, test.gemm.activation);
-        const double rough = test.gemm.activated ? activation_unit() * std::abs(expected) : 0;
+        const double rough =
+            test.gemm.activated ? activation_error(test.gemm.activation, expected) : 0;
         if (residual) expected += added.data()[(broadcast ? 0 : row * columns) + column];
         const auto index = static_cast<std::size_t>(row * columns + column);
         // fp32 sums of `depth` terms; what leaves may be rounded once more.
@@ -203,7 +204,9 @@ TEST_P(EveryKernel, ActivationsHoldOverTheWholeLine) {
       if (std::isinf(expected)) {
         EXPECT_EQ(out[i], expected) << which << " of " << x;
       } else {
-        ASSERT_NEAR(out[i], expected, 2e-7 + (6e-7 + activation_unit()) * std::abs(expected))
+        ASSERT_NEAR(
+            out[i], expected,
+            2e-7 + 6e-7 * std::abs(expected) + activation_error(test.gemm.activation, expected))
             << which << " of " << x;
       }
     }
