@@ -31,6 +31,7 @@ class AmxTiles {
   static constexpr std::int64_t kVectors = 2;
   static constexpr std::int64_t kPair = 2;
   static constexpr std::int64_t kDepth = 32;
+  static constexpr std::int64_t kStaying = 8192;  // elements of A that stay in the cache
 
   explicit BIFOCAL_INLINE_MEMBER AmxTiles(std::int64_t depth) : step_(equal_step(depth)) {}
   BIFOCAL_INLINE_MEMBER ~AmxTiles() {
@@ -121,15 +122,23 @@ class AmxTiles {
     if (kTwoRows && kTwoColumns) _tile_zero(3);
     const auto panel_bytes = static_cast<std::int64_t>(job.vectors * 64);
     const Bf16* panel = job.panel;
+    // A block of A that does not fit the first-level cache beside a panel would only push it out.
+    const bool streams = (kTwoRows ? 2 : 1) * job.height * job.depth > kStaying;
     const auto step = [&](const Bf16* first, const Bf16* second, std::int64_t row_bytes)
         __attribute__((always_inline)) {
       _tile_loadd(6, panel, panel_bytes);
       if (kTwoColumns) _tile_loadd(7, panel + 32, panel_bytes);
-      _tile_loadd(4, first, row_bytes);
+      if (streams)
+        _tile_stream_loadd(4, first, row_bytes);
+      else
+        _tile_loadd(4, first, row_bytes);
       _tile_dpbf16ps(0, 4, 6);
       if (kTwoColumns) _tile_dpbf16ps(1, 4, 7);
       if (kTwoRows) {
-        _tile_loadd(5, second, row_bytes);
+        if (streams)
+          _tile_stream_loadd(5, second, row_bytes);
+        else
+          _tile_loadd(5, second, row_bytes);
         _tile_dpbf16ps(2, 5, 6);
         if (kTwoColumns) _tile_dpbf16ps(3, 5, 7);
       }
