@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +18,8 @@
 #include "bifocal/error.h"
 #include "resize_region.h"
 
-// The two inner loops are plain arithmetic that compilers vectorise; x86-64's baseline lacks the
-// 32-bit multiply that they need. Sanitizers start after the resolver of such clones would run.
+// The inner loops are plain arithmetic on vectors; x86-64's baseline lacks the 32-bit multiply that
+// they need. Sanitizers start after the resolver of such clones would run.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define BIFOCAL_CLONE_FOR_AVX2 __attribute__((target_clones("avx2", "default")))
@@ -97,21 +98,36 @@ std::uint8_t rounded(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
 }
 
-// One row of input to one row of the wanted columns.
+// The horizontal pass takes so many rows at once, a pixel of one beside those of the others: the
+// vectors of a sum are then full, whatever is summed.
+constexpr std::int64_t kRows = 16;
+constexpr std::int64_t kPixels = 3 * kRows;  // bytes of a column of them
+
+// Columns `begin` to `end` of `count` rows, each `stride` behind the one before. Rows that are not
+// there repeat the last.
+void interleave(const std::uint8_t* rows, std::size_t stride, std::int64_t count,
+                std::int64_t begin, std::int64_t end, std::uint8_t* out) {
+  const std::uint8_t* from[kRows];
+  for (std::int64_t r = 0; r < kRows; ++r)
+    from[r] = rows + stride * static_cast<std::size_t>(std::min(r, count - 1));
+  // A byte too many of each pixel, which the next overwrites; the last pixels have none behind
+  // them.
+  for (std::int64_t x = begin; x < end - 1; ++x)
+    for (std::int64_t r = 0; r < kRows; ++r, out += 3) std::memcpy(out, from[r] + 3 * x, 4);
+  for (std::int64_t r = 0; r < kRows; ++r, out += 3) std::memcpy(out, from[r] + 3 * (end - 1), 3);
+}
+
+// The wanted columns of interleaved rows, interleaved.
 BIFOCAL_CLONE_FOR_AVX2
-void resize_row(const std::uint8_t* row, const Taps& columns, std::uint8_t* out) {
+void resize_columns(const std::uint8_t* in, const Taps& columns, std::uint8_t* out) {
   for (const Taps::Window& window : columns.windows) {
-    const std::uint8_t* in = row + 3 * window.first;
+    const std::uint8_t* from = in + kPixels * (window.first - columns.begin());
     const std::int32_t* weights = columns.weights.data() + window.weights;
-    std::int32_t red = kHalf, green = kHalf, blue = kHalf;
-    for (std::int64_t x = 0; x < window.count; ++x) {
-      red += in[3 * x] * weights[x];
-      green += in[3 * x + 1] * weights[x];
-      blue += in[3 * x + 2] * weights[x];
-    }
-    *out++ = rounded(red);
-    *out++ = rounded(green);
-    *out++ = rounded(blue);
+    std::int32_t sums[kPixels];
+    for (std::int32_t& sum : sums) sum = kHalf;
+    for (std::int64_t x = 0; x < window.count; ++x, from += kPixels)
+      for (std::int64_t i = 0; i < kPixels; ++i) sums[i] += from[i] * weights[x];
+    for (const std::int32_t sum : sums) *out++ = rounded(sum);
   }
 }
 
@@ -125,23 +141,39 @@ void round_row(const std::int32_t* sums, std::uint8_t* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) out[i] = rounded(sums[i]);
 }
 
-// One row to its wanted columns.
+// Rows to their wanted columns.
 class HorizontalPass {
  public:
   HorizontalPass(std::int64_t in, std::int64_t out, Section wanted, Interpolation interpolation)
-      : is_identity_(in == out), wanted_(wanted), taps_(taps_for(in, out, wanted, interpolation)) {}
+      : is_identity_(in == out), wanted_(wanted), taps_(taps_for(in, out, wanted, interpolation)) {
+    const auto seen = static_cast<std::size_t>(taps_.end() - taps_.begin());
+    if (is_identity_) return;
+    in_.resize(kPixels * seen);
+    out_.resize(kPixels * taps_.windows.size());
+  }
 
-  void operator()(const std::uint8_t* row, std::uint8_t* out) const {
-    if (is_identity_)
-      std::copy_n(row + 3 * wanted_.first, 3 * wanted_.count, out);
-    else
-      resize_row(row, taps_, out);
+  // `count` rows, at most kRows, to as many of `out_stride`.
+  void operator()(const std::uint8_t* rows, std::size_t stride, std::int64_t count,
+                  std::uint8_t* out, std::size_t out_stride) {
+    if (is_identity_) {
+      for (std::int64_t r = 0; r < count; ++r, rows += stride, out += out_stride)
+        std::copy_n(rows + 3 * wanted_.first, 3 * wanted_.count, out);
+      return;
+    }
+    interleave(rows, stride, count, taps_.begin(), taps_.end(), in_.data());
+    resize_columns(in_.data(), taps_, out_.data());
+    for (std::int64_t r = 0; r < count; ++r, out += out_stride) {
+      const std::uint8_t* from = out_.data() + 3 * r;
+      for (std::int64_t x = 0; x < wanted_.count; ++x, from += kPixels)
+        std::memcpy(out + 3 * x, from, 3);
+    }
   }
 
  private:
   bool is_identity_;
   Section wanted_;
   Taps taps_;
+  std::vector<std::uint8_t> in_, out_;  // interleaved
 };
 
 // Rows of input are taken once, in order, each added to the sums of all output rows that it
@@ -181,23 +213,46 @@ void resize_separably(const Image& image, std::int64_t width, std::int64_t heigh
   // one where the height shrinks by more than twice what the width does; before 13 it never did.
   const bool vertical_first =
       height < image.height && image.height - height > 2 * (image.width - width);
-  const HorizontalPass horizontal(image.width, width, columns, interpolation);
+  HorizontalPass horizontal(image.width, width, columns, interpolation);
   const auto in_stride = static_cast<std::size_t>(3 * image.width);
   const auto out_stride = static_cast<std::size_t>(3 * columns.count);
-  const std::size_t stride = vertical_first ? in_stride : out_stride;
-  std::vector<std::uint8_t> between(stride);
+  const Taps row_taps = taps_for(image.height, height, rows, interpolation);
+  const std::uint8_t* const pixels = image.pixels.data();
+  if (vertical_first) {
+    std::vector<std::uint8_t> between(in_stride * kRows);
+    std::int64_t waiting = 0, done = 0;
+    const auto finish = [&] {
+      horizontal(between.data(), in_stride, waiting,
+                 out.pixels.data() + out_stride * static_cast<std::size_t>(done), out_stride);
+      done += std::exchange(waiting, 0);
+    };
+    pass_vertically(
+        row_taps, in_stride,
+        [&](std::int64_t y) { return pixels + in_stride * static_cast<std::size_t>(y); },
+        [&](std::size_t, const std::int32_t* sums) {
+          round_row(sums, between.data() + in_stride * static_cast<std::size_t>(waiting),
+                    in_stride);
+          if (++waiting == kRows) finish();
+        });
+    if (waiting > 0) finish();
+    return;
+  }
+  std::vector<std::uint8_t> between(out_stride * kRows);
+  std::int64_t ready = row_taps.begin();  // the row behind those in `between`
   pass_vertically(
-      taps_for(image.height, height, rows, interpolation), stride,
+      row_taps, out_stride,
       [&](std::int64_t y) -> const std::uint8_t* {
-        const std::uint8_t* row = image.pixels.data() + in_stride * static_cast<std::size_t>(y);
-        if (vertical_first) return row;
-        horizontal(row, between.data());
-        return between.data();
+        const std::int64_t first = row_taps.begin() + (y - row_taps.begin()) / kRows * kRows;
+        if (y == ready) {
+          const std::int64_t count = std::min(kRows, row_taps.end() - y);
+          horizontal(pixels + in_stride * static_cast<std::size_t>(y), in_stride, count,
+                     between.data(), out_stride);
+          ready += count;
+        }
+        return between.data() + out_stride * static_cast<std::size_t>(y - first);
       },
       [&](std::size_t i, const std::int32_t* sums) {
-        std::uint8_t* const to = out.pixels.data() + out_stride * i;
-        round_row(sums, vertical_first ? between.data() : to, stride);
-        if (vertical_first) horizontal(between.data(), to);
+        round_row(sums, out.pixels.data() + out_stride * i, out_stride);
       });
 }
 
