@@ -14,7 +14,7 @@ constexpr std::int64_t kMostOutputs = 8;  // pixels whose sums are in registers 
 // From pixel to pixel of the ring and of what stands beside it: known when this is compiled, as
 // addresses reckoned at run time cost as much as the sums.
 template <typename Tiles>
-constexpr std::int64_t kPixel = Tiles::kVectors* kLanes;
+static constexpr std::int64_t kPixel = std::int64_t{Tiles::kVectors} * kLanes;
 
 // Pixels of a ring's row: the columns that some output sees, padding included.
 static std::int64_t ring_width(const Depthwise& job) {
