@@ -104,6 +104,8 @@ class AmxTiles {
       _mm512_storeu_si512(tail + row * kDepth, _mm512_maskz_loadu_epi16(there, a + row * a_stride));
   }
 
+  // Lines of what is wanted next that a step brings, at least: a loop over them, not unrolled, cost
+  // short texts 3 %.
   template <bool kTwoRows, bool kTwoColumns>
   static BIFOCAL_INLINE_MEMBER void run_bringing(const Job& job, std::int64_t lines) {
     if (lines == 0) return run<kTwoRows, kTwoColumns, 0>(job);
