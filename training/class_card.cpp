@@ -73,7 +73,7 @@ std::string training(const TrainConfig& config, const ClassExamples& train,
        << "\n"
        << outcome.skipped << " records were skipped. Stage 1: the head on frozen features, "
        << config.pooled_epochs << " epochs of batches of " << config.pooled_batch_size << ": "
-       << outcome.metric << " " << fixed(outcome.frozen_value, 2) << ". ";
+       << outcome.seeds.metric << " " << fixed(outcome.frozen_value, 2) << ". ";
   if (outcome.second_stage)
     text << "Stage 2: "
          << (tunes_images(config) ? "vision encoder and head on augmented pictures"
@@ -87,28 +87,11 @@ std::string training(const TrainConfig& config, const ClassExamples& train,
        << outcome.seed << ". It took " << fixed(outcome.core_hours, 3)
        << " core-hours. Every setting is in `training/config.json`, every step in "
           "`training/*.jsonl`.\n\n";
-  if (outcome.values.size() > 1) {
-    const MeanDeviation seeds = mean_deviation(outcome.values);
-    text << outcome.values.size() << " seeds were run: " << outcome.metric << " "
-         << fixed(seeds.mean, 2) << " on average, standard deviation " << fixed(seeds.deviation, 2)
-         << "; the best was kept, so expect the average.\n\n";
-  }
+  if (outcome.seeds.values.size() > 1) text << outcome.seeds.for_card();
   return text.str();
 }
 
 }  // namespace
-
-MeanDeviation mean_deviation(const std::vector<double>& values) {
-  MeanDeviation result;
-  if (values.empty()) return result;
-  const auto count = static_cast<double>(values.size());
-  result.mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
-  if (values.size() < 2) return result;
-  for (const double value : values)
-    result.deviation += (value - result.mean) * (value - result.mean);
-  result.deviation = std::sqrt(result.deviation / (count - 1));
-  return result;
-}
 
 std::string class_card(const TrainConfig& config, const fusion::LabelSet& labels,
                        const ClassExamples& train, const ClassExamples& validation,

@@ -107,20 +107,13 @@ double value_of(const Metrics& metrics, const std::string& metric) {
   return found == metrics.end() ? 0 : found->second;
 }
 
-// The settings of a phase of one seed; phases of several seeds tell them apart by name.
+// The settings of a phase of one seed.
 LoopSettings phase_settings(const ClassRun& run, const std::string& phase, std::int64_t seed) {
-  const bool several = run.config.seeds > 1;
-  LoopSettings settings =
-      loop_settings(run.config, phase + (several ? " " + std::to_string(seed) : ""));
+  LoopSettings settings = loop_settings(run.config, phase_of_seed(run.config, phase, seed));
   settings.seed = static_cast<std::uint64_t>(seed);
   settings.metric = run.metric;
   settings.smaller_is_better = run.metric.starts_with("loss");
   return settings;
-}
-
-std::string directory_name(std::string phase) {
-  std::replace(phase.begin(), phase.end(), ' ', '-');
-  return phase;
 }
 
 // Trains a phase, and notes what it came to. False where it was interrupted.
@@ -282,7 +275,7 @@ RunReport run_classes(const TrainConfig& config, const RunOptions& options) {
   RunReport report;
   report.core_hours = processor_hours();
   ClassOutcome outcome;
-  outcome.metric = run.metric;
+  outcome.seeds.metric = run.metric;
   std::optional<SeedResult> best;
   for (std::int64_t number = config.seed; number < config.seed + config.seeds; ++number) {
     SeedResult seed = run_seed(run, number);
@@ -292,7 +285,7 @@ RunReport run_classes(const TrainConfig& config, const RunOptions& options) {
       report.interrupted = true;
       return report;
     }
-    outcome.values.push_back(seed.value);
+    outcome.seeds.values.push_back(seed.value);
     if (best && !is_better(run.metric, seed.value, best->value)) continue;
     outcome.seed = number;
     best = std::move(seed);
@@ -310,15 +303,9 @@ RunReport run_classes(const TrainConfig& config, const RunOptions& options) {
   outcome.error_before = calibration.error_before;
   outcome.error_after = calibration.error_after;
   outcome.figures = class_section(run.labels(), best->sides, {});
-  if (outcome.values.size() > 1) {
-    const MeanDeviation seeds = mean_deviation(outcome.values);
-    run.say(run.metric + " of " + std::to_string(outcome.values.size()) + " seeds: mean " +
-            fixed(seeds.mean, 2) + ", standard deviation " + fixed(seeds.deviation, 2));
-    report.lines.push_back({{"event", "seeds"},
-                            {"metric", run.metric},
-                            {"values", outcome.values},
-                            {"mean", seeds.mean},
-                            {"deviation", seeds.deviation}});
+  if (outcome.seeds.values.size() > 1) {
+    run.say(outcome.seeds.to_text());
+    report.lines.push_back(outcome.seeds.to_json());
   }
   nlohmann::ordered_json figures = outcome.figures.to_json();
   figures["event"] = "figures";

@@ -148,6 +148,10 @@ std::string card(const TrainConfig& config, const ContrastFeatures& train,
 }  // namespace
 
 RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
+  if (config.seeds > 1)
+    throw Error(ErrorCode::kInvalidArgument,
+                "seeds is " + std::to_string(config.seeds) +
+                    ", but preset contrasts trains one: run it once with each seed");
   const auto say = [&options](const std::string& line) {
     if (options.say) options.say(line);
   };

@@ -80,6 +80,15 @@ std::size_t frozen_stages(const TrainConfig& config, const Encoders& encoders) {
   return all - trained;
 }
 
+std::string phase_of_seed(const TrainConfig& config, const std::string& phase, std::int64_t seed) {
+  return phase + (config.seeds > 1 ? " " + std::to_string(seed) : "");
+}
+
+std::string directory_name(std::string phase) {
+  std::replace(phase.begin(), phase.end(), ' ', '-');
+  return phase;
+}
+
 UpperStages upper_stages(const TrainConfig& config, const Encoders& encoders) {
   if (config.vision_stages == 0) return {};
   return {encoders.vision, frozen_stages(config, encoders), config.drop_connect};

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <numeric>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "training/model_card.h"
 #include "training/preset_run.h"
 #include "training/retrieval.h"
+#include "training/seeds.h"
 
 namespace bifocal::training {
 namespace {
@@ -59,13 +61,45 @@ std::string taught_by(const std::string& list) {
   return names.empty() ? "" : names + "` too. ";
 }
 
+// How the layers that were tuned travel: under the encoder's own names, bfloat16.
+void write_text_delta(const fs::path& path, const fs::path& encoder, const UpperLayers& layers) {
+  std::vector<std::string> published;
+  const core::Safetensors weights = core::Safetensors::open(encoder / "model.safetensors");
+  for (const auto& [name, view] : weights.tensors()) published.push_back(name);
+  nn::write_state_dict(path, text::published_bert_weights(nn::state_dict_of(*layers), published),
+                       core::DType::kBF16);
+}
+
+// What all seeds share.
+struct RetrievalData {
+  const TrainConfig& config;
+  const RunOptions& options;
+  fs::path run;
+  PairFeatures train, validation;
+  std::size_t skipped = 0;
+  fusion::FusionConfig fusion;
+
+  void say(const std::string& line) const {
+    if (options.say) options.say(line);
+  }
+};
+
+struct RetrievalSeed {
+  RetrievalModel model;
+  Metrics metrics;
+  double core_hours = 0;
+  bool interrupted = false;
+  std::vector<fs::path> logs;  // of its phases, in order
+};
+
 // The model card, from what was run.
-std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
-                 const PairFeatures& train, const PairFeatures& validation, std::size_t skipped,
-                 const Metrics& metrics, double core_hours) {
-  const auto value = [&metrics](const char* name) {
-    const auto found = metrics.find(name);
-    return found == metrics.end() ? std::string("-") : fixed(found->second);
+std::string card(const RetrievalData& data, const SeedOutcome& seeds, std::int64_t kept,
+                 const RunReport& report) {
+  const TrainConfig& config = data.config;
+  const PairFeatures &train = data.train, &validation = data.validation;
+  const auto value = [&report](const char* name) {
+    const auto found = report.metrics.find(name);
+    return found == report.metrics.end() ? std::string("-") : fixed(found->second);
   };
   std::ostringstream text;
   text << card_head("- image-text-retrieval\n- feature-extraction\n") << "# " << bundle_name(config)
@@ -76,8 +110,9 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
        << "- Vision: `" << last_part(config.vision) << "`, " << what_of_vision(config) << ".\n"
        << "- Text: `" << last_part(config.text) << "`; its top " << config.text_layers
        << " layers were trained along.\n"
-       << "- Fusion: " << fusion.num_hidden_layers << " encoder layers of size "
-       << fusion.hidden_size << ", vectors of " << fusion.embedding_size << " numbers.\n\n"
+       << "- Fusion: " << data.fusion.num_hidden_layers << " encoder layers of size "
+       << data.fusion.hidden_size << ", vectors of " << data.fusion.embedding_size
+       << " numbers.\n\n"
        << "## Training\n\n"
        << "| | images | captions |\n|---|---|---|\n"
        << "| trained on `" << last_part(config.data) << "` | " << train.size() << " | "
@@ -85,14 +120,14 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
        << "| weights chosen by "
        << (config.validation.empty() ? "a part of it" : "`" + last_part(config.validation) + "`")
        << " | " << validation.size() << " | " << validation.first.back() << " |\n\n"
-       << skipped << " records were skipped. Stage 1: pooled heads on frozen features, "
+       << data.skipped << " records were skipped. Stage 1: pooled heads on frozen features, "
        << config.pooled_epochs << " epochs. Stage 2: fusion layer, heads and text layers, "
        << config.epochs << " epochs of batches of " << config.batch_size << ". "
-       << taught_by(config.teacher) << "Seed " << config.seed << ". It took "
-       << fixed(core_hours, 2)
+       << taught_by(config.teacher) << "Seed " << kept << ". It took "
+       << fixed(report.core_hours, 2)
        << " core-hours. Every setting is in `training/config.json`, every step in "
           "`training/*.jsonl`.\n\n"
-       << "## Quality\n\n"
+       << (seeds.values.size() > 1 ? seeds.for_card() : "") << "## Quality\n\n"
        << "On the validation set, by which the weights were chosen, so a little flattering:\n\n"
        << "| recall at 1 / 5 / 10 | image to text | text to image | sum |\n|---|---|---|---|\n"
        << "| | " << value("image_to_text_r1") << " / " << value("image_to_text_r5") << " / "
@@ -108,65 +143,22 @@ std::string card(const TrainConfig& config, const fusion::FusionConfig& fusion,
   return text.str();
 }
 
-// How the layers that were tuned travel: under the encoder's own names, bfloat16.
-void write_text_delta(const fs::path& path, const fs::path& encoder, const UpperLayers& layers) {
-  std::vector<std::string> published;
-  const core::Safetensors weights = core::Safetensors::open(encoder / "model.safetensors");
-  for (const auto& [name, view] : weights.tensors()) published.push_back(name);
-  nn::write_state_dict(path, text::published_bert_weights(nn::state_dict_of(*layers), published),
-                       core::DType::kBF16);
+// One phase of one seed.
+Metrics run_phase(const RetrievalData& data, LoopSettings settings, Trainable& task,
+                  RetrievalSeed& seed) {
+  settings.metric = "rsum";
+  const RunOptions& options = data.options;
+  const fs::path directory = data.run / directory_name(settings.phase);
+  const TrainingResult result = training::train(
+      task, settings,
+      {directory, options.resume, options.observers, options.interrupted, options.group});
+  seed.logs.push_back(directory / "metrics.jsonl");
+  seed.core_hours += result.core_seconds / 3600;
+  seed.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
+  return result.metrics;
 }
 
-}  // namespace
-
-RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
-  const auto say = [&options](const std::string& line) {
-    if (options.say) options.say(line);
-  };
-  const fs::path run = run_directory(config);
-  const Encoders encoders = load_encoders(config);
-  const std::size_t frozen_stages = training::frozen_stages(config, encoders);
-  const std::int64_t all_layers = encoders.text->config().num_hidden_layers;
-  const std::int64_t frozen_layers = all_layers - std::min(config.text_layers, all_layers);
-  std::vector<Teacher> teachers = load_teachers(config.teacher);
-  const DataSets data = open_data_sets(config, /*grouped=*/true);
-
-  const EncodingOptions encoding = begin_encoding(config, options, data);
-  PairFeatures train, validation;
-  options.group->first_then_others([&] {
-    train = encode_pairs(data.train, encoders, training_views(config), frozen_stages, frozen_layers,
-                         config.max_text_tokens, teachers, encoding);
-    validation = encode_pairs(data.validation, encoders, {}, frozen_stages, frozen_layers,
-                              encoders.text->config().max_tokens, {}, encoding);
-  });
-  teachers.clear();
-  const double encoding_hours = processor_hours();
-
-  fusion::FusionConfig fusion = new_fusion_layer(config, encoders, train.images);
-  fusion.match_late_interaction = config.late_weight > 0;
-  RetrievalModel model{fusion::FusionTransformer(fusion), UpperLayers(encoders.text, frozen_layers),
-                       encoders.text->config().pooling, upper_stages(config, encoders)};
-  fusion::initialise(*model.fusion, static_cast<std::uint64_t>(config.seed));
-
-  const TeacherWeights taught{config.teacher_weight, config.teacher_temperature};
-  RunReport report;
-  if (config.pooled_epochs > 0) {
-    LoopSettings settings = loop_settings(config, "pooled heads");
-    use_pooled_settings(settings, config);
-    settings.metric = "rsum";
-    PooledHeads heads(model, train, validation, config.pooled_learning_rate,
-                      config.pooled_weight_decay, taught);
-    const TrainingResult result =
-        training::train(heads, settings,
-                        {run / "pooled-heads", options.resume, options.observers,
-                         options.interrupted, options.group});
-    report.logs.push_back(run / "pooled-heads" / "metrics.jsonl");
-    report.core_hours += result.core_seconds / 3600;
-    report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
-    if (report.interrupted) return report;
-    say("pooled heads alone: rsum " + fixed(result.metrics.at("rsum")));
-  }
-
+FusionRetrieval::Options fusion_options(const TrainConfig& config, const TeacherWeights& taught) {
   FusionRetrieval::Options stage;
   stage.learning_rate = config.learning_rate;
   stage.heads_learning_rate = config.heads_learning_rate;
@@ -180,40 +172,113 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   stage.match_pairs = config.match_pairs;
   stage.weights = {config.caption_weight, config.fused_weight, config.match_weight,
                    config.ranking_weight, config.late_weight,  taught};
-  LoopSettings settings = loop_settings(config, "fusion");
-  settings.metric = "rsum";
-  FusionRetrieval retrieval(model, train, validation, stage);
+  return stage;
+}
+
+// Both stages from one seed; `encoders` are its own, for their upper layers are trained where they
+// stand.
+RetrievalSeed run_seed(const RetrievalData& data, const Encoders& encoders, std::int64_t number) {
+  TrainConfig config = data.config;
+  config.seed = number;
+  const std::int64_t layers = encoders.text->config().num_hidden_layers;
+  RetrievalSeed seed;
+  RetrievalModel& model = seed.model;
+  model.fusion = fusion::FusionTransformer(data.fusion);
+  model.text = UpperLayers(encoders.text, layers - std::min(config.text_layers, layers));
+  model.pooling = encoders.text->config().pooling;
+  model.vision = upper_stages(config, encoders);
+  fusion::initialise(*model.fusion, static_cast<std::uint64_t>(number));
+
+  const TeacherWeights taught{config.teacher_weight, config.teacher_temperature};
+  if (config.pooled_epochs > 0) {
+    LoopSettings settings = loop_settings(config, phase_of_seed(config, "pooled heads", number));
+    use_pooled_settings(settings, config);
+    PooledHeads heads(model, data.train, data.validation, config.pooled_learning_rate,
+                      config.pooled_weight_decay, taught);
+    const Metrics metrics = run_phase(data, std::move(settings), heads, seed);
+    if (seed.interrupted) return seed;
+    data.say("pooled heads alone: rsum " + fixed(metrics.at("rsum")));
+  }
+  FusionRetrieval retrieval(model, data.train, data.validation, fusion_options(config, taught));
   retrieval.begin_match_with_cosine();
   if (config.late_weight > 0) retrieval.begin_late_interaction();
-  const TrainingResult result = training::train(
-      retrieval, settings,
-      {run / "fusion", options.resume, options.observers, options.interrupted, options.group});
-  report.logs.push_back(run / "fusion" / "metrics.jsonl");
-  report.core_hours += result.core_seconds / 3600 + encoding_hours;
-  report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
-  report.metrics = result.metrics;
-  if (report.interrupted || !options.group->is_first()) return report;
+  seed.metrics = run_phase(data, loop_settings(config, phase_of_seed(config, "fusion", number)),
+                           retrieval, seed);
+  if (seed.interrupted || !data.options.group->is_first()) return seed;
   if (config.match_weight > 0) retrieval.calibrate_match();
   if (config.fused_weight > 0) retrieval.calibrate_fused();
-  if (config.match_weight > 0 || config.fused_weight > 0) report.metrics = retrieval.evaluate();
+  if (config.match_weight > 0 || config.fused_weight > 0) seed.metrics = retrieval.evaluate();
+  return seed;
+}
 
-  const fs::path made = run / "result";
+// The bundle of the best seed.
+void write_retrieval_bundle(const RetrievalData& data, const RetrievalModel& model,
+                            const std::string& card, const std::vector<fs::path>& logs) {
+  const fs::path made = data.run / "result";
   fs::create_directories(made);
-  nlohmann::json fusion_json = fusion.to_json();
+  nlohmann::json fusion_json = data.fusion.to_json();
   fusion_json.erase("label_sets");
   core::write_file_atomically(made / "config.json", fusion_json.dump(2) + "\n");
   nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*model.fusion),
                        core::DType::kBF16);
-  if (frozen_layers < all_layers)
-    write_text_delta(made / "text_delta.safetensors", config.text, model.text);
-  core::write_file_atomically(made / "README.md",
-                              card(config, fusion, train, validation,
-                                   train.images.skipped.size() + data.train.skipped().size(),
-                                   report.metrics, report.core_hours));
-  models::BundleParts parts = bundle_of_run(config, made, fusion, report.logs);
-  if (frozen_layers < all_layers) parts.text_delta = made / "text_delta.safetensors";
+  const bool tuned_text = data.config.text_layers > 0;
+  if (tuned_text) write_text_delta(made / "text_delta.safetensors", data.config.text, model.text);
+  core::write_file_atomically(made / "README.md", card);
+  models::BundleParts parts = bundle_of_run(data.config, made, data.fusion, logs);
+  if (tuned_text) parts.text_delta = made / "text_delta.safetensors";
   add_vision_delta(parts, model.vision, made);
-  models::write_bundle(parts, config.out, options.replace);
+  models::write_bundle(parts, data.config.out, data.options.replace);
+}
+
+}  // namespace
+
+RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
+  RetrievalData data{config, options, run_directory(config), {}, {}, 0, {}};
+  std::optional<Encoders> encoders = load_encoders(config);
+  const std::size_t stages = frozen_stages(config, *encoders);
+  const std::int64_t layers = encoders->text->config().num_hidden_layers;
+  const std::int64_t frozen_layers = layers - std::min(config.text_layers, layers);
+  {
+    const std::vector<Teacher> teachers = load_teachers(config.teacher);
+    const DataSets sets = open_data_sets(config, /*grouped=*/true);
+    const EncodingOptions encoding = begin_encoding(config, options, sets);
+    options.group->first_then_others([&] {
+      data.train = encode_pairs(sets.train, *encoders, training_views(config), stages,
+                                frozen_layers, config.max_text_tokens, teachers, encoding);
+      data.validation = encode_pairs(sets.validation, *encoders, {}, stages, frozen_layers,
+                                     encoders->text->config().max_tokens, {}, encoding);
+    });
+    data.skipped = data.train.images.skipped.size() + sets.train.skipped().size();
+  }
+  data.fusion = new_fusion_layer(config, *encoders, data.train.images);
+  data.fusion.match_late_interaction = config.late_weight > 0;
+
+  RunReport report;
+  report.core_hours = processor_hours();
+  SeedOutcome outcome{"rsum", {}};
+  std::int64_t kept = config.seed;
+  std::optional<RetrievalSeed> best;
+  for (std::int64_t number = config.seed; number < config.seed + config.seeds; ++number) {
+    if (!encoders) encoders = load_encoders(config);
+    RetrievalSeed seed = run_seed(data, *encoders, number);
+    encoders.reset();
+    report.core_hours += seed.core_hours;
+    report.logs.insert(report.logs.end(), seed.logs.begin(), seed.logs.end());
+    report.metrics = seed.metrics;
+    report.interrupted = seed.interrupted;
+    if (report.interrupted) return report;
+    outcome.values.push_back(seed.metrics.at("rsum"));
+    if (best && seed.metrics.at("rsum") <= best->metrics.at("rsum")) continue;
+    kept = number;
+    best = std::move(seed);
+  }
+  report.metrics = best->metrics;
+  if (!options.group->is_first()) return report;
+  if (outcome.values.size() > 1) {
+    data.say(outcome.to_text());
+    report.lines.push_back(outcome.to_json());
+  }
+  write_retrieval_bundle(data, best->model, card(data, outcome, kept, report), report.logs);
   return report;
 }
 

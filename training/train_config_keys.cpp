@@ -121,6 +121,9 @@ std::vector<TrainConfigKey> make_keys() {
 
       whole("seed", "Run", &C::seed, 0, std::int64_t{1} << 53,
             "What every random number is drawn from"),
+      whole("seeds", "Run", &C::seeds, 1, 1000,
+            "So many runs, from `seed` upwards; the best is kept, mean and deviation are reported; "
+            "of contrasts one"),
       whole("threads", "Run", &C::threads, 0, 1024, "Threads to train with; 0: one a core"),
       word("bf16", "Run", &C::bf16, {"auto", "on", "off"},
            "Matrix products in bfloat16, weights in float32; auto: where that is faster here"),
@@ -225,8 +228,6 @@ std::vector<TrainConfigKey> make_keys() {
       text("metric", "Classes", &C::metric,
            "What the best weights are chosen by and patience looks at, such as accuracy, macro_f1, "
            "loss, accuracy_image; empty: accuracy, or mean_average_precision of several labels"),
-      whole("seeds", "Classes", &C::seeds, 1, 1000,
-            "So many runs, from `seed` upwards; the best is kept, mean and deviation are reported"),
 
       number("backbone_learning_rate", "Fine-tuning", &C::backbone_learning_rate, 0, 10,
              "Peak rate of what comes trained: the top block of the vision encoder, or a bundle's "

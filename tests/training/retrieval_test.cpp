@@ -261,6 +261,30 @@ TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
   EXPECT_TRUE(fs::exists(directory / "two" / "bifocal.json"));
 }
 
+TEST_F(RetrievalRun, OfSeveralSeedsTheBestIsKept) {
+  TrainConfig both = config("both");
+  both.seeds = 2;
+  const RunReport report = run_training(both, {});
+  const auto values = report.lines.front().at("values").get<std::vector<double>>();
+  ASSERT_EQ(values.size(), 2);
+  EXPECT_EQ(report.metrics.at("rsum"), std::max(values[0], values[1]));
+  const models::Bundle bundle = models::Bundle::open(directory / "both");
+  EXPECT_THAT(bundle.card(), ::testing::HasSubstr("2 seeds were run: rsum"));
+  EXPECT_TRUE(fs::exists(directory / "both/training/pooled-heads-1.jsonl"));
+  EXPECT_TRUE(fs::exists(directory / "both/training/fusion-2.jsonl"));
+  // Each is what it is alone: the second does not go on where the first ended.
+  for (const std::int64_t seed : {1, 2}) {
+    TrainConfig alone = config("alone-" + std::to_string(seed));
+    alone.seed = seed;
+    EXPECT_EQ(run_training(alone, {}).metrics.at("rsum"),
+              values[static_cast<std::size_t>(seed - 1)]);
+  }
+  const std::int64_t kept = values[1] > values[0] ? 2 : 1;
+  const std::string made = "alone-" + std::to_string(kept);
+  for (const char* file : {"fusion/model.safetensors", "text/model.safetensors"})
+    EXPECT_EQ(digest(directory / "both" / file), digest(directory / made / file));
+}
+
 TEST_F(RetrievalRun, AnExistingBundleIsNotReplacedUnasked) {
   fs::create_directories(directory / "bundle");
   try {

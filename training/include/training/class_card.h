@@ -2,22 +2,21 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "fusion/fusion_config.h"
 #include "training/class_examples.h"
 #include "training/evaluation/section.h"
+#include "training/seeds.h"
 #include "training/train_config.h"
 
 namespace bifocal::training {
 
 // What a run of classes came to, for its card and its report.
 struct ClassOutcome {
-  std::string metric;          // what decided
-  std::vector<double> values;  // [seeds]: of each seed's best weights
-  std::int64_t seed = 0;       // whose weights were kept
-  double frozen_value = 0;     // of its head on frozen features
-  bool second_stage = false;   // there was one: fine-tuning, or training the fusion layer
+  SeedOutcome seeds;          // what decided, of each seed's best weights
+  std::int64_t seed = 0;      // whose weights were kept
+  double frozen_value = 0;    // of its head on frozen features
+  bool second_stage = false;  // there was one: fine-tuning, or training the fusion layer
   bool kept_second_stage = false;
   double temperature = 1;
   double error_before = 0, error_after = 0;  // of calibration, percent; one label a record
@@ -25,12 +24,6 @@ struct ClassOutcome {
   double core_hours = 0;
   std::size_t skipped = 0;
 };
-
-// Of values: their mean, and the standard deviation of a sample (0 of one value).
-struct MeanDeviation {
-  double mean = 0, deviation = 0;
-};
-MeanDeviation mean_deviation(const std::vector<double>& values);
 
 // README.md of the bundle.
 std::string class_card(const TrainConfig& config, const fusion::LabelSet& labels,

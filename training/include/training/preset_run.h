@@ -23,6 +23,10 @@ EncodingOptions begin_encoding(const TrainConfig& config, const RunOptions& opti
 // The stage on frozen features takes the `pooled_...` settings, and float32: it is small.
 void use_pooled_settings(LoopSettings& settings, const TrainConfig& config);
 
+// A phase's name and the name of its directory: those of several seeds are told apart.
+std::string phase_of_seed(const TrainConfig& config, const std::string& phase, std::int64_t seed);
+std::string directory_name(std::string phase);
+
 // As the settings of augmentation say: drawn anew each time, and the views that frozen features are
 // kept of.
 Augmentation augmentation_of(const TrainConfig& config);
