@@ -1,8 +1,6 @@
 #include "training/class_card.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <sstream>
 
 #include "training/model_card.h"

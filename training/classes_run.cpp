@@ -44,15 +44,13 @@ struct ClassRun {
 };
 
 // One seed's model, and what it came to.
-struct SeedResult {
+struct SeedResult : SeedLog {
   ClassModel model;
   vision::EfficientNet vision{nullptr};  // where it was thawed, and kept
   std::vector<ClassSide> sides;          // of the validation set
   double value = 0, frozen_value = 0;
-  bool second_stage = false, kept_second_stage = false, interrupted = false;
-  double core_hours = 0;
+  bool second_stage = false, kept_second_stage = false;
   Metrics metrics;
-  std::vector<fs::path> logs;  // of its phases, in order
 };
 
 bool has_both_sides(const ClassExamples& examples) {
@@ -109,8 +107,7 @@ double value_of(const Metrics& metrics, const std::string& metric) {
 
 // The settings of a phase of one seed.
 LoopSettings phase_settings(const ClassRun& run, const std::string& phase, std::int64_t seed) {
-  LoopSettings settings = loop_settings(run.config, phase_of_seed(run.config, phase, seed));
-  settings.seed = static_cast<std::uint64_t>(seed);
+  LoopSettings settings = settings_of_seed(run.config, phase, seed);
   settings.metric = run.metric;
   settings.smaller_is_better = run.metric.starts_with("loss");
   return settings;
@@ -119,20 +116,11 @@ LoopSettings phase_settings(const ClassRun& run, const std::string& phase, std::
 // Trains a phase, and notes what it came to. False where it was interrupted.
 bool run_phase(const ClassRun& run, Trainable& trainable, const LoopSettings& settings,
                SeedResult& seed) {
-  const std::string name = directory_name(settings.phase);
-  const TrainingResult result =
-      training::train(trainable, settings,
-                      {run.directory / name, run.options.resume, run.options.observers,
-                       run.options.interrupted, run.options.group});
-  seed.core_hours += result.core_seconds / 3600;
-  seed.logs.push_back(run.directory / name / "metrics.jsonl");
-  if (result.ended == TrainingResult::Ended::kInterrupted) {
-    seed.interrupted = true;
-    return false;
-  }
-  seed.metrics = result.metrics;
-  run.say(settings.phase + ": " + run.metric + " " +
-          fixed(value_of(result.metrics, run.metric), 2));
+  const Metrics metrics =
+      training::run_phase(run.directory, run.options, settings, trainable, seed);
+  if (seed.interrupted) return false;
+  seed.metrics = metrics;
+  run.say(settings.phase + ": " + run.metric + " " + fixed(value_of(metrics, run.metric), 2));
   return true;
 }
 

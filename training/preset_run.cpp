@@ -80,13 +80,25 @@ std::size_t frozen_stages(const TrainConfig& config, const Encoders& encoders) {
   return all - trained;
 }
 
-std::string phase_of_seed(const TrainConfig& config, const std::string& phase, std::int64_t seed) {
-  return phase + (config.seeds > 1 ? " " + std::to_string(seed) : "");
+LoopSettings settings_of_seed(const TrainConfig& config, const std::string& phase,
+                              std::int64_t seed) {
+  const std::string which = config.seeds > 1 ? " " + std::to_string(seed) : "";
+  LoopSettings settings = loop_settings(config, phase + which);
+  settings.seed = static_cast<std::uint64_t>(seed);
+  return settings;
 }
 
-std::string directory_name(std::string phase) {
-  std::replace(phase.begin(), phase.end(), ' ', '-');
-  return phase;
+Metrics run_phase(const fs::path& run, const RunOptions& options, const LoopSettings& settings,
+                  Trainable& trainable, SeedLog& log) {
+  std::string name = settings.phase;
+  std::replace(name.begin(), name.end(), ' ', '-');
+  const TrainingResult result = training::train(
+      trainable, settings,
+      {run / name, options.resume, options.observers, options.interrupted, options.group});
+  log.core_hours += result.core_seconds / 3600;
+  log.logs.push_back(run / name / "metrics.jsonl");
+  log.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
+  return result.metrics;
 }
 
 UpperStages upper_stages(const TrainConfig& config, const Encoders& encoders) {

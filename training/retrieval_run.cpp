@@ -84,12 +84,9 @@ struct RetrievalData {
   }
 };
 
-struct RetrievalSeed {
+struct RetrievalSeed : SeedLog {
   RetrievalModel model;
   Metrics metrics;
-  double core_hours = 0;
-  bool interrupted = false;
-  std::vector<fs::path> logs;  // of its phases, in order
 };
 
 // The model card, from what was run.
@@ -143,19 +140,16 @@ std::string card(const RetrievalData& data, const SeedOutcome& seeds, std::int64
   return text.str();
 }
 
-// One phase of one seed.
-Metrics run_phase(const RetrievalData& data, LoopSettings settings, Trainable& task,
-                  RetrievalSeed& seed) {
+LoopSettings phase_settings(const TrainConfig& config, const std::string& phase,
+                            std::int64_t seed) {
+  LoopSettings settings = settings_of_seed(config, phase, seed);
   settings.metric = "rsum";
-  const RunOptions& options = data.options;
-  const fs::path directory = data.run / directory_name(settings.phase);
-  const TrainingResult result = training::train(
-      task, settings,
-      {directory, options.resume, options.observers, options.interrupted, options.group});
-  seed.logs.push_back(directory / "metrics.jsonl");
-  seed.core_hours += result.core_seconds / 3600;
-  seed.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
-  return result.metrics;
+  return settings;
+}
+
+// Of the text encoder, from the bottom.
+std::int64_t frozen_layers(const TrainConfig& config, const Encoders& encoders) {
+  return std::max<std::int64_t>(encoders.text->config().num_hidden_layers - config.text_layers, 0);
 }
 
 FusionRetrieval::Options fusion_options(const TrainConfig& config, const TeacherWeights& taught) {
@@ -178,32 +172,30 @@ FusionRetrieval::Options fusion_options(const TrainConfig& config, const Teacher
 // Both stages from one seed; `encoders` are its own, for their upper layers are trained where they
 // stand.
 RetrievalSeed run_seed(const RetrievalData& data, const Encoders& encoders, std::int64_t number) {
-  TrainConfig config = data.config;
-  config.seed = number;
-  const std::int64_t layers = encoders.text->config().num_hidden_layers;
+  const TrainConfig& config = data.config;
   RetrievalSeed seed;
   RetrievalModel& model = seed.model;
   model.fusion = fusion::FusionTransformer(data.fusion);
-  model.text = UpperLayers(encoders.text, layers - std::min(config.text_layers, layers));
+  model.text = UpperLayers(encoders.text, frozen_layers(config, encoders));
   model.pooling = encoders.text->config().pooling;
   model.vision = upper_stages(config, encoders);
   fusion::initialise(*model.fusion, static_cast<std::uint64_t>(number));
 
   const TeacherWeights taught{config.teacher_weight, config.teacher_temperature};
   if (config.pooled_epochs > 0) {
-    LoopSettings settings = loop_settings(config, phase_of_seed(config, "pooled heads", number));
+    LoopSettings settings = phase_settings(config, "pooled heads", number);
     use_pooled_settings(settings, config);
     PooledHeads heads(model, data.train, data.validation, config.pooled_learning_rate,
                       config.pooled_weight_decay, taught);
-    const Metrics metrics = run_phase(data, std::move(settings), heads, seed);
+    const Metrics metrics = run_phase(data.run, data.options, settings, heads, seed);
     if (seed.interrupted) return seed;
     data.say("pooled heads alone: rsum " + fixed(metrics.at("rsum")));
   }
   FusionRetrieval retrieval(model, data.train, data.validation, fusion_options(config, taught));
   retrieval.begin_match_with_cosine();
   if (config.late_weight > 0) retrieval.begin_late_interaction();
-  seed.metrics = run_phase(data, loop_settings(config, phase_of_seed(config, "fusion", number)),
-                           retrieval, seed);
+  seed.metrics =
+      run_phase(data.run, data.options, phase_settings(config, "fusion", number), retrieval, seed);
   if (seed.interrupted || !data.options.group->is_first()) return seed;
   if (config.match_weight > 0) retrieval.calibrate_match();
   if (config.fused_weight > 0) retrieval.calibrate_fused();
@@ -236,16 +228,15 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   RetrievalData data{config, options, run_directory(config), {}, {}, 0, {}};
   std::optional<Encoders> encoders = load_encoders(config);
   const std::size_t stages = frozen_stages(config, *encoders);
-  const std::int64_t layers = encoders->text->config().num_hidden_layers;
-  const std::int64_t frozen_layers = layers - std::min(config.text_layers, layers);
+  const std::int64_t layers = frozen_layers(config, *encoders);
   {
     const std::vector<Teacher> teachers = load_teachers(config.teacher);
     const DataSets sets = open_data_sets(config, /*grouped=*/true);
     const EncodingOptions encoding = begin_encoding(config, options, sets);
     options.group->first_then_others([&] {
-      data.train = encode_pairs(sets.train, *encoders, training_views(config), stages,
-                                frozen_layers, config.max_text_tokens, teachers, encoding);
-      data.validation = encode_pairs(sets.validation, *encoders, {}, stages, frozen_layers,
+      data.train = encode_pairs(sets.train, *encoders, training_views(config), stages, layers,
+                                config.max_text_tokens, teachers, encoding);
+      data.validation = encode_pairs(sets.validation, *encoders, {}, stages, layers,
                                      encoders->text->config().max_tokens, {}, encoding);
     });
     data.skipped = data.train.images.skipped.size() + sets.train.skipped().size();

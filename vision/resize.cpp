@@ -242,14 +242,14 @@ void resize_separably(const Image& image, std::int64_t width, std::int64_t heigh
   pass_vertically(
       row_taps, out_stride,
       [&](std::int64_t y) -> const std::uint8_t* {
-        const std::int64_t first = row_taps.begin() + (y - row_taps.begin()) / kRows * kRows;
         if (y == ready) {
           const std::int64_t count = std::min(kRows, row_taps.end() - y);
           horizontal(pixels + in_stride * static_cast<std::size_t>(y), in_stride, count,
                      between.data(), out_stride);
           ready += count;
         }
-        return between.data() + out_stride * static_cast<std::size_t>(y - first);
+        return between.data() +
+               out_stride * static_cast<std::size_t>((y - row_taps.begin()) % kRows);
       },
       [&](std::size_t i, const std::int32_t* sums) {
         round_row(sums, out.pixels.data() + out_stride * i, out_stride);

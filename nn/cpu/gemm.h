@@ -5,7 +5,8 @@
 // [depth / kPair][vectors][kLanes][kPair], where kPair numbers of the depth are multiplied by one
 // instruction; padded with zeros to whole vectors and steps. A block of rows meets one panel at a
 // time, its sums in registers over the whole depth: a number of C is one chain of additions in the
-// order of the depth, whatever block it falls into (with AMX, of what its instruction sums of 32).
+// order of the depth, whatever block it falls into (with AMX, of what its instruction sums of a
+// step).
 //
 // How a block meets a panel is what `Tiles` says: VectorTiles here, in the vectors' registers, or
 // tiles_amx.h. All that multiplies (this file, attention.h, depthwise.h) is written on it:

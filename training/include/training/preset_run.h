@@ -23,9 +23,19 @@ EncodingOptions begin_encoding(const TrainConfig& config, const RunOptions& opti
 // The stage on frozen features takes the `pooled_...` settings, and float32: it is small.
 void use_pooled_settings(LoopSettings& settings, const TrainConfig& config);
 
-// A phase's name and the name of its directory: those of several seeds are told apart.
-std::string phase_of_seed(const TrainConfig& config, const std::string& phase, std::int64_t seed);
-std::string directory_name(std::string phase);
+// The settings of a phase of one seed; phases of several seeds tell them apart by name.
+LoopSettings settings_of_seed(const TrainConfig& config, const std::string& phase,
+                              std::int64_t seed);
+
+// What the phases of one seed cost and leave.
+struct SeedLog {
+  double core_hours = 0;
+  bool interrupted = false;
+  std::vector<std::filesystem::path> logs;  // of the phases, in order
+};
+// Trains a phase, in a directory of its name below `run`, and notes in `log` what it came to.
+Metrics run_phase(const std::filesystem::path& run, const RunOptions& options,
+                  const LoopSettings& settings, Trainable& trainable, SeedLog& log);
 
 // As the settings of augmentation say: drawn anew each time, and the views that frozen features are
 // kept of.
