@@ -1,10 +1,11 @@
 // image_training_probe <checkpoint directory> <steps.json> <batches.safetensors> <out.safetensors>
 //   Optimiser steps of a whole EfficientNet with its classifier, as fine-tuning takes them:
-//   vision_groups(), set_vision_training(), class_loss() and AdamW, without drop-connect. The JSON
-//   has count, learning_rate, layer_decay, weight_decay, beta1, beta2, epsilon, clip_norm,
-//   smoothing, frozen_stages and live_batch_norm. Batch N is "N.pixels" [B, 3, H, W] and
-//   "N.targets" [B, classes]. Writes the weights and statistics after the last step, under our
-//   names, "loss" [count], and "rate.BLOCK" [] of each group.
+//   vision_groups(), set_vision_training(), class_loss() and AdamW, without drop-connect, in double
+//   precision: where ReLU6 bends, rounding would decide a gradient in single. The JSON has count,
+//   learning_rate, layer_decay, weight_decay, beta1, beta2, epsilon, clip_norm, smoothing,
+//   frozen_stages and live_batch_norm. Batch N is "N.pixels" [B, 3, H, W] and "N.targets" [B,
+//   classes]. Writes the weights and statistics after the last step, under our names, "loss"
+//   [count], and "rate.BLOCK" [] of each group.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
@@ -28,8 +29,13 @@ using bifocal::core::JsonConfig;
 using bifocal::nn::StateDict;
 namespace training = bifocal::training;
 
+at::Tensor batch(const StateDict& batches, std::int64_t step, const char* part) {
+  return batches.at(std::to_string(step) + "." + part).to(at::kDouble);
+}
+
 StateDict run(const char* directory, const JsonConfig& steps, const StateDict& batches) {
   bifocal::vision::EfficientNet tower = bifocal::vision::load_efficientnet(directory);
+  tower->to(at::kDouble);
   const std::int64_t frozen = steps.integer("frozen_stages", 0, 100);
   std::vector<training::ParameterGroup> groups =
       training::vision_groups(*tower, steps.number("learning_rate"), steps.number("layer_decay"),
@@ -40,11 +46,12 @@ StateDict run(const char* directory, const JsonConfig& steps, const StateDict& b
                                 frozen);
   std::vector<double> losses;
   for (std::int64_t step = 0; step < steps.integer("count", 1, 1000); ++step) {
-    const std::string prefix = std::to_string(step) + ".";
     adamw.zero_gradients();
-    const at::Tensor logits =
-        tower->classify(tower->forward_features(batches.at(prefix + "pixels")).pooled);
-    const at::Tensor loss = training::class_loss(logits, batches.at(prefix + "targets"),
+    // As forward_features(), which takes float32 alone.
+    const bifocal::vision::EfficientNetWeights weights = tower->weights();
+    const at::Tensor map = weights.stem.forward(batch(batches, step, "pixels"));
+    const at::Tensor logits = tower->classify(weights.forward_from(map, 0).pooled);
+    const at::Tensor loss = training::class_loss(logits, batch(batches, step, "targets"),
                                                  {false, steps.number("smoothing"), {}});
     loss.backward();
     adamw.clip_gradients(steps.number("clip_norm"));

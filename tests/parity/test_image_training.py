@@ -1,8 +1,10 @@
 """Three steps of fine-tuning beside PyTorch's autograd and AdamW on timm's EfficientNets.
 
 The same weights, batches and rates: a rate of its own for each block, weight decay of matrices and
-filters alone, gradients clipped, labels smoothed; batch norms frozen or live. Weights and statistics
-may differ by 1e-4 of the largest value of their tensor.
+filters alone, gradients clipped, labels smoothed; batch norms frozen or live. Both in double precision:
+where ReLU6 bends, a gradient is 0 on one side and 1 on the other, and of the millions of activations
+some always lie within single precision's rounding of a bend. Weights and statistics may differ by 1e-6
+of the largest value of their tensor.
 """
 
 import json
@@ -17,7 +19,7 @@ from torchvision_stub import import_timm
 
 timm = import_timm()
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-6
 CLASSES, ITEMS, SIDE = 5, 6, 64
 # A gradient that is little but rounding must not become a whole step: hence epsilon.
 STEPS = {
@@ -70,10 +72,10 @@ def is_frozen_block(block: str, frozen_stages: int) -> bool:
 
 
 class Example:
-    """A model of timm's and batches, of a seed; train() takes PyTorch's three steps with them."""
+    """A model of timm's and batches; train() takes PyTorch's three steps with them."""
 
-    def __init__(self, name: str, live: bool, frozen_stages: int, seed: int) -> None:
-        torch.manual_seed(seed)
+    def __init__(self, name: str, live: bool, frozen_stages: int) -> None:
+        torch.manual_seed(5)
         self.model = randomise(timm.create_model(name, pretrained=False, num_classes=CLASSES, drop_rate=0.0))
         self.steps = STEPS | {"live_batch_norm": live, "frozen_stages": frozen_stages}
         self.batches = {}
@@ -82,10 +84,9 @@ class Example:
             self.batches[f"{step}.targets"] = F.one_hot(torch.arange(ITEMS) % CLASSES, CLASSES).float()
         self.start = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.losses, self.rates = [], {}
-        self.margin = float("inf")  # of the head's activations from where ReLU6 bends
 
     def train(self) -> None:
-        model, steps = self.model, self.steps
+        model, steps = self.model.double(), self.steps
         set_training(model, steps["live_batch_norm"], steps["frozen_stages"])
         blocks = list(dict.fromkeys(block_of(key) for key, _ in model.named_parameters()))
         trained = [block for block in blocks if not is_frozen_block(block, steps["frozen_stages"])]
@@ -101,13 +102,11 @@ class Example:
                 continue
             decay = steps["weight_decay"] if parameter.dim() >= 2 else 0.0
             groups.append({"params": [parameter], "lr": self.rates[block], "weight_decay": decay})
-        if isinstance(model.bn2.act, torch.nn.ReLU6):
-            model.bn2.act.register_forward_pre_hook(self._see_head)
         optimizer = torch.optim.AdamW(groups, betas=(steps["beta1"], steps["beta2"]), eps=steps["epsilon"])
         for step in range(steps["count"]):
             optimizer.zero_grad()
             loss = F.cross_entropy(
-                model(self.batches[f"{step}.pixels"]), self.batches[f"{step}.targets"],
+                model(self.batches[f"{step}.pixels"].double()), self.batches[f"{step}.targets"].double(),
                 label_smoothing=steps["smoothing"],
             )  # fmt: skip
             loss.backward()
@@ -116,24 +115,6 @@ class Example:
             )
             optimizer.step()
             self.losses.append(loss.item())
-
-    def _see_head(self, _, inputs) -> None:
-        distance = torch.minimum(inputs[0].abs(), (inputs[0] - 6).abs()).min().item()
-        self.margin = min(self.margin, distance)
-
-
-def trained_example(name: str, live: bool, frozen_stages: int) -> Example:
-    """Of the first seed whose gradients rounding does not decide.
-
-    Where ReLU6 bends its gradient is 0 on one side and 1 on the other. A channel of the head has so few
-    places in these pictures that one of them on the other side shows in its weights.
-    """
-    for seed in range(5, 25):
-        example = Example(name, live, frozen_stages, seed)
-        example.train()
-        if example.margin > 5e-6:
-            return example
-    raise AssertionError("no seed keeps clear of the bends")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +127,8 @@ def trained_example(name: str, live: bool, frozen_stages: int) -> Example:
     ],
 )
 def test_three_steps_are_those_of_pytorch_and_timm(name, live, frozen_stages, run_probe, tmp_path):
-    example = trained_example(name, live, frozen_stages)
+    example = Example(name, live, frozen_stages)
+    example.train()
     start = example.start
     save_file({k: v.contiguous() for k, v in start.items()}, tmp_path / "model.safetensors")
     config = {"architecture": name, "num_classes": CLASSES, "drop_connect_rate": 0.0}
