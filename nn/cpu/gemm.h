@@ -72,7 +72,7 @@ static __attribute__((noinline)) void tile(const Element* a, std::ptrdiff_t a_st
     for (int j = 0; j < kVectors; ++j) w[j] = P::weights(b + j * kLanes * kStep);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const typename P::Weights x = broadcast(a + r * a_stride);
+      const auto x = broadcast(a + r * a_stride);
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sums[r][j] = P::step(sums[r][j], x, w[j]);
     }

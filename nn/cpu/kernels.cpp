@@ -58,6 +58,9 @@ std::span<const Kernels* const> all_kernels(Precision precision) {
 #ifdef BIFOCAL_X86_KERNELS
   static constexpr std::array kBf16 = {&kAmx, &kAvx512Bf16, &kPortableBf16};
   static constexpr std::array kFp32 = {&kAvx512, &kAvx2, &kPortable};
+#elif defined(BIFOCAL_NEON_KERNELS)
+  static constexpr std::array kBf16 = {&kNeonBf16, &kPortableBf16};
+  static constexpr std::array kFp32 = {&kNeon, &kPortable};
 #else
   static constexpr std::array kBf16 = {&kPortableBf16};
   static constexpr std::array kFp32 = {&kPortable};

@@ -22,4 +22,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS "${avx512_bf16}")
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/amx.cpp
                               PROPERTIES COMPILE_OPTIONS "${avx512_bf16};-mamx-tile;-mamx-bf16")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")  # little-endian; all have NEON
+  set(kernel_definitions BIFOCAL_NEON_KERNELS)
+  list(APPEND kernel_sources ${CMAKE_CURRENT_LIST_DIR}/neon.cpp)
+  # vector_neon.h says what is fused. GCC would load all of a tile's A ahead of its multiplications, for
+  # which the registers do not suffice.
+  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/neon.cpp PROPERTIES COMPILE_OPTIONS
+                              "-ffp-contract=off;$<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>")
 endif()

@@ -12,6 +12,8 @@ bool cpu_has_avx512();
 bool cpu_has_avx512_bf16();
 bool cpu_has_amx();
 bool cpu_has_avx2();
+#elif defined(BIFOCAL_NEON_KERNELS)
+extern const Kernels kNeon, kNeonBf16;
 #endif
 extern const Kernels kPortable, kPortableBf16;
 bool any_cpu();

@@ -1,5 +1,5 @@
 #pragma once
-// Sixteen floats of AVX-512. The three vector_*.h define the same names; a kernel source includes
+// Sixteen floats of AVX-512. All vector_*.h define the same names; a kernel source includes
 // one of them, then the kernels written on it. All of it has internal linkage and uses no inline
 // function of the standard library: code made for one instruction set must not be linked into
 // callers of another.

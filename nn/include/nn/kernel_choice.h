@@ -10,9 +10,9 @@ namespace bifocal::nn {
 // The kernels that serve an encoder with MLPs of [intermediate_size, hidden_size], or null where
 // LibTorch's operators do. The one place that decides:
 //
-// - The environment's BIFOCAL_KERNELS names them: "amx", "avx512", "avx2", "portable", "torch".
-//   Where the named ones have no products of this precision, LibTorch serves. Throws Error:
-//   kInvalidArgument for another name, kUnsupported where this CPU lacks the instructions.
+// - The environment's BIFOCAL_KERNELS names them: "amx", "avx512", "avx2"; "neon"; "portable",
+//   "torch". Where the named ones have no products of this precision, LibTorch serves. Throws
+//   Error: kInvalidArgument for another name, kUnsupported where this CPU lacks the instructions.
 // - Otherwise a timing of some milliseconds on products of these sizes: the first of
 //   cpu::all_kernels that runs here and emulates nothing, unless another is clearly faster. An
 //   instruction can be there and slow. What was found is kept on disk for this CPU and build, so

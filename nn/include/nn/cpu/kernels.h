@@ -103,7 +103,7 @@ struct Depthwise {
 };
 
 struct Kernels {
-  std::string_view name;  // "amx", "avx512", "avx2", "portable"
+  std::string_view name;  // "amx", "avx512", "avx2", "neon", "portable"
   Precision precision;    // the element of matrix products: float or Bf16
   bool (*runs_here)();    // whether this CPU and its operating system have the instructions
   // Whether its element is multiplied without an instruction for it: exact, and so slow that only
