@@ -230,7 +230,9 @@ TEST_P(EveryKernel, ActivationsPassNanOn) {
 TEST_P(EveryKernel, NarrowingRoundsToTheNearest) {
   std::vector<float> values = normal(1000, 100);
   for (int i = 0; i < 2000; ++i) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(random_());
+    auto bits = static_cast<std::uint32_t>(random_());
+    // Ties and what stands beside them, which chance hardly ever draws.
+    if (i % 2 == 0) bits = (bits & 0xffff0000) + 0x7fff + static_cast<std::uint32_t>(i / 2 % 3);
     float value;
     std::memcpy(&value, &bits, sizeof(value));
     // vcvtneps2bf16 takes denormals for zero.
