@@ -45,12 +45,13 @@ Container read_whole(const std::filesystem::path& path, std::uintmax_t max_bytes
               path.string() + ": cannot be written (" + std::strerror(reason) + ")");
 }
 
-void write_all(int descriptor, std::string_view contents, const std::filesystem::path& path) {
+void write_all(int descriptor, std::span<const std::byte> contents,
+               const std::filesystem::path& path) {
   while (!contents.empty()) {
     const ssize_t written = ::write(descriptor, contents.data(), contents.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail_to_write(path, errno);
-    contents.remove_prefix(static_cast<std::size_t>(written));
+    contents = contents.subspan(static_cast<std::size_t>(written));
   }
 }
 
@@ -66,6 +67,12 @@ std::vector<std::byte> read_binary_file(const std::filesystem::path& path,
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents) {
+  const std::span<const std::byte> pieces[] = {as_bytes(contents)};
+  write_file_atomically(path, pieces);
+}
+
+void write_file_atomically(const std::filesystem::path& path,
+                           std::span<const std::span<const std::byte>> pieces) {
   std::string temporary = path.string() + ".XXXXXX";
   const int descriptor = ::mkstemp(temporary.data());
   if (descriptor < 0) fail_to_write(path, errno);
@@ -74,7 +81,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
     const mode_t mask = ::umask(0);
     ::umask(mask);
     if (::fchmod(descriptor, 0666 & ~mask) != 0) fail_to_write(path, errno);
-    write_all(descriptor, contents, path);
+    for (const std::span<const std::byte> piece : pieces) write_all(descriptor, piece, path);
     if (::fsync(descriptor) != 0) fail_to_write(path, errno);
     if (::rename(temporary.c_str(), path.c_str()) != 0) fail_to_write(path, errno);
   } catch (...) {

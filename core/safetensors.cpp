@@ -38,6 +38,7 @@ constexpr std::array<DTypeTraits, 13> kDTypes{{{DType::kBool, "BOOL", 1},
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 constexpr std::size_t kLengthPrefix = 8;
+constexpr std::size_t kLine = 64;
 
 const DTypeTraits& traits_of(DType dtype) noexcept {
   return kDTypes[static_cast<std::size_t>(dtype)];
@@ -185,16 +186,13 @@ void write_safetensors(const std::filesystem::path& path,
     position += view.data.size();
   }
   std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data starts aligned
-
-  std::string contents;
-  contents.reserve(kLengthPrefix + text.size() + position);
+  // So that the data starts on a cache line.
+  text.resize((kLengthPrefix + text.size() + kLine - 1) / kLine * kLine - kLengthPrefix, ' ');
   const std::uint64_t header_size = text.size();
-  contents.append(reinterpret_cast<const char*>(&header_size), kLengthPrefix);
-  contents += text;
-  for (const auto& [name, view] : tensors)
-    contents.append(reinterpret_cast<const char*>(view.data.data()), view.data.size());
-  write_file_atomically(path, contents);
+  std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(&header_size, 1)),
+                                                    as_bytes(text)};
+  for (const auto& [name, view] : tensors) pieces.push_back(view.data);
+  write_file_atomically(path, pieces);
 }
 
 }  // namespace bifocal::core

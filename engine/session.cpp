@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <exception>
+#include <functional>
 #include <future>
 #include <numeric>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "engine/model_info.h"
 #include "models/bundle.h"
 #include "nn/kernel_choice.h"
+#include "nn/packed_weights.h"
 #include "nn/precision.h"
 #include "text/tokenizer.h"
 
@@ -122,25 +124,60 @@ constexpr std::array<unsigned char, 67> kGreyPixel{
     0xda, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81, 0xda, 0x45, 0x08, 0x3b, 0x00,
     0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82};
 
+// What `check` throws is what is told, not what came of reading a damaged file.
+std::shared_ptr<const models::FusionModel> load_beside(const std::function<void()>& check,
+                                                       const models::Bundle& bundle,
+                                                       nn::Precision precision,
+                                                       nn::PackedWeights& packed) {
+  std::future<void> checked = std::async(std::launch::async, check);
+  std::shared_ptr<const models::FusionModel> model;
+  std::exception_ptr failure;
+  try {
+    model = models::FusionModel::load(bundle, precision, &packed);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  checked.get();
+  if (failure) std::rethrow_exception(failure);
+  return model;
+}
+
+// From packed weights where there are such for this bundle and program, else from its own files.
+std::shared_ptr<const models::FusionModel> load(const models::Bundle& bundle,
+                                                const LoadOptions& options) {
+  const nn::Precision precision = compiled_precision(options.precision);
+  const auto packed_weights = [&] {
+    return nn::PackedWeights(bundle.packed_weights(precision),
+                             options.packed_weights ? bundle.fingerprint() : std::string());
+  };
+  const auto verify = [&] {
+    if (options.verify_checksums) bundle.verify_checksums();
+  };
+  nn::PackedWeights packed = packed_weights();
+  if (packed.found()) {
+    bool intact = true;
+    const auto verify_packed = [&] {
+      if (!options.verify_checksums) return;
+      intact = packed.verify();
+      bundle.verify_checksums_but_of_encoders();
+    };
+    auto model = load_beside(verify_packed, bundle, precision, packed);
+    if (intact && packed.had_all()) return model;
+    packed.remove();
+    packed = packed_weights();
+  }
+  auto model = load_beside(verify, bundle, precision, packed);
+  if (options.verify_checksums) packed.save();  // what nobody has checked is not kept
+  return model;
+}
+
 }  // namespace
 
 Session Session::open(const std::filesystem::path& path, const LoadOptions& options,
                       std::shared_ptr<Engine> engine) {
   const models::Bundle bundle = models::Bundle::open(path);
   if (options.tune) nn::forget_choices();
-  std::future<void> verified;
-  if (options.verify_checksums)
-    verified = std::async(std::launch::async, [&bundle] { bundle.verify_checksums(); });
-  std::shared_ptr<const models::FusionModel> model;
-  std::exception_ptr failure;
-  try {
-    model = models::FusionModel::load(bundle, compiled_precision(options.precision));
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  // Of a damaged file this is what is told, not what came of reading it.
-  if (verified.valid()) verified.get();
-  if (failure) std::rethrow_exception(failure);
+  std::shared_ptr<const models::FusionModel> model = load(bundle, options);
   ModelInfo info = describe(bundle, *model);
   return Session(std::move(model), std::move(info),
                  {options.max_image_pixels, options.max_image_bytes}, std::move(engine));

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "nn/cpu/memory.h"
 #include "nn/cpu/steps.h"
 
 namespace bifocal::fusion {

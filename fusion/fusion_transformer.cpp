@@ -78,7 +78,7 @@ FusionTransformerImpl::FusionTransformerImpl(const FusionConfig& config) : confi
         "final_norm",
         torch::nn::LayerNorm(torch::nn::LayerNormOptions({d}).eps(config.layer_norm_eps)));
   }
-  embedding_head_ = register_module("embedding_head", torch::nn::Linear(d, e));
+  embedding_head_ = register_module("embedding_head", nn::Linear(d, e));
   match_head_ = register_module("match_head",
                                 nn::Mlp(config.match_features(), d, 1, nn::Activation::kGeluErf));
   class_heads_ = register_module("class_heads", ClassHeads(config));

@@ -9,7 +9,7 @@ ProjectionImpl::ProjectionImpl(std::int64_t in, std::int64_t out, double layer_n
     : dropout_(dropout) {
   norm = register_module(
       "norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({in}).eps(layer_norm_eps)));
-  dense = register_module("dense", torch::nn::Linear(in, out));
+  dense = register_module("dense", nn::Linear(in, out));
 }
 
 ProjectionWeights ProjectionImpl::weights() const {
@@ -27,7 +27,7 @@ std::int64_t first_size_of(const LabelSet& set) {
 }  // namespace
 
 ClassHeadImpl::ClassHeadImpl(const LabelSet& set, const FusionConfig& config)
-    : torch::nn::LinearImpl(config.hidden_size, first_size_of(set)) {
+    : nn::LinearImpl(config.hidden_size, first_size_of(set)) {
   if (set.pooled) {
     vision_ = register_module("vision", Projection(config.vision_channels, first_size_of(set),
                                                    config.layer_norm_eps, config.dropout));
@@ -35,7 +35,7 @@ ClassHeadImpl::ClassHeadImpl(const LabelSet& set, const FusionConfig& config)
                                                config.layer_norm_eps, config.dropout));
   }
   if (set.hidden_size > 0)
-    out_ = register_module("out", torch::nn::Linear(set.hidden_size, labels_of(set)));
+    out_ = register_module("out", nn::Linear(set.hidden_size, labels_of(set)));
 }
 
 ClassHeadWeights ClassHeadImpl::head_weights() const {

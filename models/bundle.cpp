@@ -13,9 +13,10 @@
 namespace bifocal::models {
 namespace {
 
-constexpr std::string_view kRequired[] = {"vision/config.json", "vision/model.safetensors",
-                                          "text/config.json", "text/model.safetensors",
-                                          "fusion/model.safetensors"};
+constexpr std::string_view kVisionWeights = "vision/model.safetensors";
+constexpr std::string_view kTextWeights = "text/model.safetensors";
+constexpr std::string_view kRequired[] = {"vision/config.json", kVisionWeights, "text/config.json",
+                                          kTextWeights, "fusion/model.safetensors"};
 
 // A manifest may come from anywhere: it must not make us read outside of its directory.
 bool stays_inside(const std::filesystem::path& relative) {
@@ -97,14 +98,41 @@ Bundle Bundle::open(const std::filesystem::path& directory) {
 }
 
 void Bundle::verify_checksums() const {
+  for (const BundleFile& file : files_) verify(file);
+}
+
+void Bundle::verify_checksums_but_of_encoders() const {
+  for (const BundleFile& file : files_)
+    if (file.path != kVisionWeights && file.path != kTextWeights) verify(file);
+}
+
+void Bundle::verify(const BundleFile& file) const {
+  const core::MappedFile mapped = core::MappedFile::open(directory_ / file.path);
+  if (core::sha256_hex(mapped.bytes()) != file.sha256)
+    throw Error(ErrorCode::kInvalidBundle,
+                directory_.string() + ": " + file.path +
+                    " is not the file that bifocal.json was written for (SHA-256 differs); the "
+                    "bundle is damaged or was edited: make it again with `bifocal bundle`");
+}
+
+std::string Bundle::fingerprint() const {
+  std::string all;
   for (const BundleFile& file : files_) {
-    const core::MappedFile mapped = core::MappedFile::open(directory_ / file.path);
-    if (core::sha256_hex(mapped.bytes()) != file.sha256)
+    std::error_code failure;
+    const auto written = std::filesystem::last_write_time(directory_ / file.path, failure);
+    if (failure)
       throw Error(ErrorCode::kInvalidBundle,
-                  directory_.string() + ": " + file.path +
-                      " is not the file that bifocal.json was written for (SHA-256 differs); the "
-                      "bundle is damaged or was edited: make it again with `bifocal bundle`");
+                  directory_.string() + ": " + file.path + " cannot be examined",
+                  failure.message());
+    all += file.path + " " + std::to_string(file.bytes) + " " + file.sha256 + " " +
+           std::to_string(written.time_since_epoch().count()) + "\n";
   }
+  return core::sha256_hex(core::as_bytes(all));
+}
+
+std::filesystem::path Bundle::packed_weights(nn::Precision precision) const {
+  const char* name = precision == nn::Precision::kBf16 ? "bf16" : "fp32";
+  return directory_ / "packed" / (std::string(name) + ".safetensors");
 }
 
 std::string Bundle::card() const {

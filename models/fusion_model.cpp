@@ -5,12 +5,14 @@
 
 #include <filesystem>
 #include <future>
+#include <optional>
 #include <utility>
 
 #include "bifocal/error.h"
 #include "core/json_config.h"
 #include "core/safetensors.h"
 #include "fusion/fusion_transformer.h"
+#include "nn/linear.h"
 #include "nn/weights.h"
 #include "text/bert.h"
 #include "text/bert_checkpoint.h"
@@ -38,9 +40,10 @@ std::string text_architecture(const text::BertConfig& config) {
 constexpr std::int64_t kCostedTokens = 16;  // a caption
 
 fusion::FusionTransformer load_fusion(const Bundle& bundle) {
+  const nn::WeightsFollow weights_follow;
   fusion::FusionTransformer fusion(bundle.fusion());
   const core::Safetensors weights = core::Safetensors::open(bundle.fusion_weights());
-  nn::load_weights(*fusion, nn::read_state_dict(weights), weights.source());
+  nn::load_weights(*fusion, nn::map_state_dict(weights), weights.source(), nn::Holding::kShared);
   return fusion;
 }
 
@@ -77,23 +80,25 @@ FusionModel::FusionModel(vision::EfficientNetConfig vision_config,
       fusion_config_(std::move(fusion_config)),
       fusion_(std::move(fusion)) {}
 
-std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle,
-                                                     nn::Precision precision) {
-  auto model = compiled(bundle, precision);
+std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle, nn::Precision precision,
+                                                     nn::PackedWeights* packed) {
+  auto model = compiled(bundle, precision, packed);
   // What it was compiled from is freed: as much as the weights take, which glibc would keep.
   ::malloc_trim(0);
   return model;
 }
 
 std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
-                                                         nn::Precision precision) {
-  auto text_read = begun([&bundle] { return text::load_bert(bundle.text_directory()); });
+                                                         nn::Precision precision,
+                                                         nn::PackedWeights* packed) {
+  auto text_read =
+      begun([&bundle] { return text::load_bert(bundle.text_directory(), nn::Holding::kShared); });
   auto tokenizer_read = begun([&bundle] { return text::load_tokenizer(bundle.text_directory()); });
   auto fusion_read = begun([&bundle] { return load_fusion(bundle); });
   const fusion::FusionConfig& config = bundle.fusion();
   // Asked for in this order, so that of several faults the same is told each time.
-  vision::EfficientNet vision =
-      vision::load_efficientnet(bundle.vision_directory(), config.detail_stage);
+  vision::EfficientNet vision = vision::load_efficientnet(
+      bundle.vision_directory(), config.detail_stage, nn::Holding::kShared);
   text::Bert text = text_read.get();
   std::unique_ptr<text::Tokenizer> tokenizer = tokenizer_read.get();
 
@@ -109,6 +114,8 @@ std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
 
   // One after the other: what has not been timed on this CPU is, and wants it quiet.
   fusion::FusionTransformer fusion = fusion_read.get();
+  std::optional<nn::PackedWeights::Scope> scope;
+  if (packed != nullptr) scope.emplace(*packed);
   return std::shared_ptr<const FusionModel>(new FusionModel(
       vision->config(), vision->compile(precision), read_preprocess(bundle.vision_directory()),
       text->config(), text->compile(precision), std::move(tokenizer), config,

@@ -29,7 +29,7 @@ torch::nn::LayerNorm layer_norm(const EncoderLayerConfig& config) {
 
 }  // namespace
 
-LinearWeights weights_of(const torch::nn::Linear& linear) { return {linear->weight, linear->bias}; }
+LinearWeights weights_of(const Linear& linear) { return {linear->weight, linear->bias}; }
 
 NormWeights weights_of(const torch::nn::LayerNorm& norm) {
   return {norm->weight, norm->bias, norm->options.eps()};
@@ -38,8 +38,8 @@ NormWeights weights_of(const torch::nn::LayerNorm& norm) {
 SelfAttentionImpl::SelfAttentionImpl(const EncoderLayerConfig& config)
     : heads_(checked(config).num_attention_heads), dropout_(config.dropout) {
   const std::int64_t size = config.hidden_size;
-  qkv = register_module("qkv", torch::nn::Linear(size, 3 * size));
-  out = register_module("out", torch::nn::Linear(size, size));
+  qkv = register_module("qkv", Linear(size, 3 * size));
+  out = register_module("out", Linear(size, size));
 }
 
 at::Tensor SelfAttentionImpl::forward(const at::Tensor& x, const at::Tensor& valid) const {
@@ -56,8 +56,8 @@ AttentionWeights SelfAttentionImpl::weights() const {
 
 MlpImpl::MlpImpl(std::int64_t in, std::int64_t hidden, std::int64_t out, Activation activation)
     : activation_(activation) {
-  fc1 = register_module("fc1", torch::nn::Linear(in, hidden));
-  fc2 = register_module("fc2", torch::nn::Linear(hidden, out));
+  fc1 = register_module("fc1", Linear(in, hidden));
+  fc2 = register_module("fc2", Linear(hidden, out));
 }
 
 at::Tensor MlpImpl::forward(const at::Tensor& x) const { return weights().forward(x); }

@@ -1,4 +1,5 @@
 #include "nn/encoder_plan.h"
+#include "nn/cpu/memory.h"
 
 #include <algorithm>
 #include <cstring>

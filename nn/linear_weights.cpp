@@ -1,4 +1,5 @@
 #include "nn/linear_weights.h"
+#include "nn/cpu/memory.h"
 
 #include <ATen/Context.h>
 #include <ATen/core/List.h>

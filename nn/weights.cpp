@@ -2,9 +2,11 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <regex>
 #include <utility>
@@ -83,6 +85,17 @@ struct Parts {
   std::vector<std::string> published_names;
 };
 
+at::Tensor copied(const core::TensorView& view) {
+  at::Tensor tensor = at::empty(view.shape, at::dtype(in_memory(view.dtype)));
+  if (!view.data.empty()) std::memcpy(tensor.data_ptr(), view.data.data(), view.data.size());
+  return tensor.is_floating_point() ? tensor.to(at::kFloat) : tensor;
+}
+
+template <typename T>
+bool is_aligned(const std::byte* data) {
+  return reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
+}
+
 at::Tensor join(const std::string& name, const Parts& parts, std::string_view source) {
   for (std::size_t i = 0; i < parts.slices.size(); ++i) {
     if (!parts.slices[i].defined()) {
@@ -108,11 +121,25 @@ at::Tensor join(const std::string& name, const Parts& parts, std::string_view so
 StateDict read_state_dict(const core::Safetensors& file) {
   const c10::NoGradGuard no_grad;
   StateDict weights;
+  for (const auto& [name, view] : file.tensors()) weights.emplace(name, copied(view));
+  return weights;
+}
+
+StateDict map_state_dict(const core::Safetensors& file) {
+  const c10::NoGradGuard no_grad;
+  StateDict weights;
   for (const auto& [name, view] : file.tensors()) {
-    at::Tensor tensor = at::empty(view.shape, at::dtype(in_memory(view.dtype)));
-    if (!view.data.empty()) std::memcpy(tensor.data_ptr(), view.data.data(), view.data.size());
-    if (tensor.is_floating_point()) tensor = tensor.to(at::kFloat);
-    weights.emplace(name, std::move(tensor));
+    const bool in_place = file.mapping() != nullptr && view.dtype == core::DType::kF32 &&
+                          !view.data.empty() && is_aligned<float>(view.data.data());
+    if (!in_place) {
+      weights.emplace(name, copied(view));
+      continue;
+    }
+    // A tensor knows no constant memory.
+    void* data = const_cast<std::byte*>(view.data.data());
+    weights.emplace(name,
+                    at::from_blob(data, view.shape,
+                                  [mapping = file.mapping()](void*) mutable { mapping.reset(); }));
   }
   return weights;
 }
@@ -194,7 +221,8 @@ StateDict rename(const StateDict& weights, std::span<const NameRule> rules,
   return renamed;
 }
 
-void load_weights(torch::nn::Module& module, const StateDict& weights, std::string_view source) {
+void load_weights(torch::nn::Module& module, const StateDict& weights, std::string_view source,
+                  Holding holding) {
   const auto expected = tensors_of(module);
   std::vector<std::string> missing;
   std::vector<std::string> extra;
@@ -220,7 +248,10 @@ void load_weights(torch::nn::Module& module, const StateDict& weights, std::stri
   const c10::NoGradGuard no_grad;
   for (const auto& [name, weight] : weights) {
     at::Tensor target = expected.find(name)->second;
-    target.copy_(weight);
+    if (holding == Holding::kShared && target.scalar_type() == weight.scalar_type())
+      target.set_data(weight);
+    else
+      target.copy_(weight);
   }
 }
 

@@ -1,20 +1,19 @@
 #include "text/bert.h"
 
-#include <ATen/ops/zeros.h>
 #include <torch/nn/modules/container/modulelist.h>
 
 #include "bert_weights.h"
+#include "nn/linear.h"
 
 namespace bifocal::text {
 
 BertEmbeddingsImpl::BertEmbeddingsImpl(const BertConfig& config) {
   const std::int64_t size = config.hidden_size;
-  // Zeros, which cost nothing: a table is read from a checkpoint, and to fill the words' with
-  // random numbers first takes longer than to read it.
+  // Zeros: a table is read from a checkpoint.
   const auto table = [&](const char* name, std::int64_t rows) {
     return register_module(
         name, torch::nn::Embedding(
-                  torch::nn::EmbeddingOptions(rows, size)._weight(at::zeros({rows, size}))));
+                  torch::nn::EmbeddingOptions(rows, size)._weight(nn::zero_weight({rows, size}))));
   };
   word = table("word", config.vocab_size);
   position = table("position", config.max_position_embeddings);

@@ -8,6 +8,7 @@
 #include "bifocal/error.h"
 #include "core/json_config.h"
 #include "core/safetensors.h"
+#include "nn/linear.h"
 
 namespace bifocal::text {
 namespace {
@@ -81,8 +82,9 @@ nn::Pooling pooling_of(const core::JsonConfig& config) {
 
 }  // namespace
 
-void load_bert_weights(BertImpl& module, const nn::StateDict& weights, std::string_view source) {
-  nn::load_weights(module, nn::rename(weights, kBertNames, source), source);
+void load_bert_weights(BertImpl& module, const nn::StateDict& weights, std::string_view source,
+                       nn::Holding holding) {
+  nn::load_weights(module, nn::rename(weights, kBertNames, source), source, holding);
 }
 
 nn::StateDict published_bert_weights(const nn::StateDict& weights,
@@ -118,10 +120,12 @@ BertConfig read_bert_config(const std::filesystem::path& directory) {
   return config;
 }
 
-Bert load_bert(const std::filesystem::path& directory) {
+Bert load_bert(const std::filesystem::path& directory, nn::Holding holding) {
+  const nn::WeightsFollow weights_follow;
   Bert bert(read_bert_config(directory));
   const auto path = directory / "model.safetensors";
-  load_bert_weights(*bert, nn::read_state_dict(core::Safetensors::open(path)), path.string());
+  load_bert_weights(*bert, nn::map_state_dict(core::Safetensors::open(path)), path.string(),
+                    holding);
   bert->eval();
   return bert;
 }

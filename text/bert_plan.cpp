@@ -5,6 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "nn/cpu/memory.h"
+
 namespace bifocal::text {
 namespace {
 

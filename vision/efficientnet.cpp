@@ -34,8 +34,8 @@ EfficientNetImpl::EfficientNetImpl(EfficientNetConfig config) : config_(std::mov
       "head", ConvNormActModule(config_.stages.back().out_channels, config_.head_channels,
                                 Conv2dGeometry{}, defaults, true));
   if (config_.num_classes > 0)
-    classifier_ = register_module("classifier",
-                                  torch::nn::Linear(config_.head_channels, config_.num_classes));
+    classifier_ =
+        register_module("classifier", nn::Linear(config_.head_channels, config_.num_classes));
 }
 
 EfficientNetWeights EfficientNetImpl::weights() const {

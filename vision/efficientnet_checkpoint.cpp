@@ -4,6 +4,7 @@
 
 #include "bifocal/error.h"
 #include "core/safetensors.h"
+#include "nn/linear.h"
 #include "vision/efficientnet_dialects.h"
 
 namespace bifocal::vision {
@@ -75,18 +76,21 @@ nn::StateDict published_efficientnet_weights(const nn::StateDict& weights,
   return renamed;
 }
 
-EfficientNet load_efficientnet(const std::filesystem::path& directory, std::int64_t detail_stage) {
+EfficientNet load_efficientnet(const std::filesystem::path& directory, std::int64_t detail_stage,
+                               nn::Holding holding) {
   const core::JsonConfig config = core::JsonConfig::read(directory / "config.json");
   EfficientNetConfig network = read_efficientnet_config(config);
   const core::Safetensors file = core::Safetensors::open(directory / "model.safetensors");
-  const nn::StateDict weights = nn::read_state_dict(file);
+  const nn::StateDict weights = nn::map_state_dict(file);
   const EfficientNetDialect& dialect = recognise_dialect(weights, file.source());
   settle_numerics(config, dialect, network);
   network.detail_stage = detail_stage;
   if (!config.has("num_classes")) network.num_classes = classes_in(weights, dialect);
   check_size(network, weights, file.source());
+  const nn::WeightsFollow weights_follow;
   EfficientNet module(network);
-  nn::load_weights(*module, translate(weights, dialect, network, file.source()), file.source());
+  nn::load_weights(*module, translate(weights, dialect, network, file.source()), file.source(),
+                   holding);
   module->eval();
   return module;
 }

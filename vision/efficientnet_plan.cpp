@@ -46,16 +46,21 @@ struct Map {
 
 EfficientNetPlan::Dense EfficientNetPlan::add_dense(nn::WeightArena& arena,
                                                     const ConvNormAct& layer) {
-  const ConvNormAct folded = layer.folded();
-  return {arena.add(nn::LinearWeights(by_position(folded.weight), folded.bias)), layer.geometry,
-          layer.activation};
+  const std::int64_t out = layer.weight.size(0);
+  return {arena.add(layer.weight.numel() / out, out,
+                    [&layer] {
+                      const ConvNormAct folded = layer.folded();
+                      return nn::LinearWeights(by_position(folded.weight), folded.bias);
+                    }),
+          layer.geometry, layer.activation};
 }
 
 EfficientNetPlan::Depthwise EfficientNetPlan::add_depthwise(nn::WeightArena& arena,
                                                             const ConvNormAct& layer) {
-  const ConvNormAct folded = layer.folded();
-  return {arena.add(by_position(folded.weight).t()), arena.add(folded.bias), layer.geometry,
-          layer.activation};
+  const float* weights =
+      arena.add(layer.weight.numel(), [&layer] { return by_position(layer.folded().weight).t(); });
+  const float* bias = arena.add(layer.weight.size(0), [&layer] { return layer.folded().bias; });
+  return {weights, bias, layer.geometry, layer.activation};
 }
 
 EfficientNetPlan::Block EfficientNetPlan::add_block(nn::WeightArena& arena,

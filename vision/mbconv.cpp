@@ -1,10 +1,27 @@
 #include "vision/mbconv.h"
 
-#include <c10/core/GradMode.h>
-
 #include <cmath>
+#include <utility>
+
+#include "nn/linear.h"
 
 namespace bifocal::vision {
+
+namespace {
+
+// Starts as a linear layer does, which it is on a pooled map.
+ConvParameters pointwise(std::int64_t in, std::int64_t out) {
+  const double bound = 1 / std::sqrt(static_cast<double>(in));
+  return ConvParameters(nn::uniform_weight({out, in, 1, 1}, bound),
+                        nn::uniform_weight({out}, bound));
+}
+
+}  // namespace
+
+ConvParametersImpl::ConvParametersImpl(at::Tensor weight_of_it, at::Tensor bias_of_it) {
+  weight = register_parameter("weight", std::move(weight_of_it));
+  if (bias_of_it.defined()) bias = register_parameter("bias", std::move(bias_of_it));
+}
 
 ConvNormActModuleImpl::ConvNormActModuleImpl(std::int64_t in, std::int64_t out,
                                              const Conv2dGeometry& geometry,
@@ -12,19 +29,17 @@ ConvNormActModuleImpl::ConvNormActModuleImpl(std::int64_t in, std::int64_t out,
     : geometry_(geometry) {
   geometry_.padding = defaults.padding;
   if (with_activation) activation_ = defaults.activation;
-  conv =
-      register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, geometry.kernel)
-                                                    .stride(geometry.stride)
-                                                    .groups(geometry.groups)
-                                                    .bias(false)));
+  // He et al. 2015, by fan-out: how the original models start.
+  const std::int64_t fan_out = geometry.kernel * geometry.kernel * out / geometry.groups;
+  conv = register_module(
+      "conv", ConvParameters(
+                  nn::normal_weight({out, in / geometry.groups, geometry.kernel, geometry.kernel},
+                                    std::sqrt(2.0 / static_cast<double>(fan_out))),
+                  at::Tensor()));
   norm =
       register_module("norm", torch::nn::BatchNorm2d(torch::nn::BatchNormOptions(out)
                                                          .eps(defaults.batch_norm_eps)
                                                          .momentum(defaults.batch_norm_momentum)));
-  // He et al. 2015, by fan-out: how the original models start.
-  const std::int64_t fan_out = geometry.kernel * geometry.kernel * out / geometry.groups;
-  const c10::NoGradGuard no_grad;
-  conv->weight.normal_(0, std::sqrt(2.0 / static_cast<double>(fan_out)));
 }
 
 ConvNormAct ConvNormActModuleImpl::weights() const {
@@ -42,10 +57,8 @@ ConvNormAct ConvNormActModuleImpl::weights() const {
 SqueezeExcitationImpl::SqueezeExcitationImpl(std::int64_t channels, std::int64_t reduced,
                                              ConvActivation activation)
     : activation_(activation) {
-  reduce =
-      register_module("reduce", torch::nn::Conv2d(torch::nn::Conv2dOptions(channels, reduced, 1)));
-  expand =
-      register_module("expand", torch::nn::Conv2d(torch::nn::Conv2dOptions(reduced, channels, 1)));
+  reduce = register_module("reduce", pointwise(channels, reduced));
+  expand = register_module("expand", pointwise(reduced, channels));
 }
 
 SqueezeExcitationWeights SqueezeExcitationImpl::weights() const {

@@ -37,6 +37,7 @@ LoadOptions load_options(const Settings& settings) {
   load.max_image_pixels = settings.max_pixels;
   load.max_image_bytes = settings.max_image_bytes;
   load.verify_checksums = settings.verify_checksums;
+  load.packed_weights = settings.packed_weights;
   return load;
 }
 

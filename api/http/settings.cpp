@@ -155,6 +155,8 @@ std::vector<Setting> make_table() {
            "Time this CPU's kernels anew; else what was found before is taken"),
       flag("verify-checksums", "Model", &S::verify_checksums,
            "Compare the bundle's files with their SHA-256 when it is loaded"),
+      flag("packed-weights", "Model", &S::packed_weights,
+           "Keep weights packed for this CPU in the bundle's packed/, for the next start"),
       counted("threads", "Model", &S::threads, 0, 1024,
               "Workers; 0: one a core, or for threads-per-worker cores"),
       counted("threads-per-worker", "Model", &S::threads_per_worker, 1, 64,

@@ -28,6 +28,7 @@ struct Settings {
   Precision precision = Precision::kFp32;
   bool tune = false;
   bool verify_checksums = true;
+  bool packed_weights = true;
   int threads = 0;
   int threads_per_worker = 1;
   int preparers = 0;

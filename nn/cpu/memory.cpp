@@ -21,7 +21,9 @@ thread_local std::size_t depth = 0;
 
 }  // namespace
 
-void FreeAligned::operator()(std::byte* memory) const noexcept { std::free(memory); }
+void FreeAligned::operator()(const std::byte* memory) const noexcept {
+  std::free(const_cast<std::byte*>(memory));
+}
 
 AlignedBytes allocate_aligned(std::size_t bytes) {
   auto* memory =

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "bifocal/bifocal.h"
 #include "core/files.h"
@@ -104,6 +105,74 @@ TEST_F(ModelTest, AnEditedBundleIsRefusedUnlessNotAskedToCheck) {
   LoadOptions options;
   options.verify_checksums = false;
   EXPECT_NO_THROW(Model::load(path_, options));
+}
+
+// Weights that one load has packed and the next one maps.
+class PackedModelTest : public ModelTest {
+ protected:
+  PackedModelTest() : packed_(path_ / "packed" / "fp32.safetensors") {
+    item_.image = testing::encoded_picture(1);
+    item_.text = "a red dog";
+  }
+  std::vector<float> vector_of(const Model& model) const {
+    return model.embed(item_).value().values;
+  }
+
+  const std::filesystem::path packed_;
+  Item item_;
+};
+
+TEST_F(PackedModelTest, GiveTheSameBits) {
+  ASSERT_TRUE(std::filesystem::exists(packed_));
+  const auto written = std::filesystem::last_write_time(packed_);
+  EXPECT_EQ(vector_of(Model::load(path_)), vector_of(model_));
+  EXPECT_EQ(std::filesystem::last_write_time(packed_), written);
+  LoadOptions own;
+  own.packed_weights = false;
+  EXPECT_EQ(vector_of(Model::load(path_, own)), vector_of(model_));
+}
+
+TEST_F(PackedModelTest, AreNotKeptWhereNobodyWantsOrHasCheckedThem) {
+  std::filesystem::remove_all(packed_.parent_path());
+  for (const bool verify : {true, false}) {
+    LoadOptions options;
+    options.verify_checksums = verify;
+    options.packed_weights = !verify;
+    Model::load(path_, options);
+    EXPECT_FALSE(std::filesystem::exists(packed_)) << verify;
+  }
+}
+
+TEST_F(PackedModelTest, DamagedArePackedAnew) {
+  std::string contents = core::read_text_file(packed_);
+  contents.back() = static_cast<char>(contents.back() ^ 0x55);
+  core::write_file_atomically(packed_, contents);
+  EXPECT_EQ(vector_of(Model::load(path_)), vector_of(model_));
+  EXPECT_NE(core::read_text_file(packed_), contents);
+}
+
+TEST_F(PackedModelTest, OfAnotherBundleInTheSamePlaceAreNotTaken) {
+  const std::vector<float> before = vector_of(model_);
+  const testing::TemporaryDirectory made;
+  models::BundleParts parts = testing::write_tiny_encoders(made.path());
+  parts.seed = 77;  // of a new fusion layer
+  models::write_bundle(parts, made / "bundle", false);
+  for (const auto& file : std::filesystem::recursive_directory_iterator(made / "bundle"))
+    if (file.is_regular_file() && file.path().parent_path().filename() != "packed")
+      std::filesystem::copy_file(file, path_ / std::filesystem::relative(file, made / "bundle"),
+                                 std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::remove(path_ / "fusion" / "labels.json");
+  EXPECT_NE(vector_of(Model::load(path_)), before);
+}
+
+TEST_F(PackedModelTest, DoNotHideAFileThatWasEdited) {
+  const auto vocabulary = path_ / "text" / "vocab.txt";
+  const auto written = std::filesystem::last_write_time(vocabulary);
+  std::string text = core::read_text_file(vocabulary);
+  text[text.find("red")] = 'b';
+  core::write_file_atomically(vocabulary, text);
+  std::filesystem::last_write_time(vocabulary, written);
+  EXPECT_THROW(Model::load(path_), Error);
 }
 
 TEST(Result, AnErrorIsThrownWhereAValueIsTaken) {

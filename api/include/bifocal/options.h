@@ -29,8 +29,12 @@ struct LoadOptions {
   // Images beyond either limit are refused from their header, before a pixel is allocated.
   std::int64_t max_image_pixels = 50'000'000;
   std::size_t max_image_bytes = 20'000'000;
-  // Compare every file with the SHA-256 in bifocal.json.
+  // Compare every file with the SHA-256 in bifocal.json; packed weights with their own.
   bool verify_checksums = true;
+  // Take weights that an earlier load has packed from packed/ in the bundle's directory, and write
+  // them there where that is allowed: the next load takes less time, and processes share the
+  // memory. They are packed anew where the bundle, the program or the CPU's kernels are others.
+  bool packed_weights = true;
 };
 
 struct EmbedOptions {

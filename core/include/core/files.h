@@ -21,6 +21,9 @@ std::vector<std::byte> read_binary_file(
 
 // Writes beside `path`, syncs and renames: a reader sees the old file or the whole new one.
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
+// The same of contents in pieces, one after the other.
+void write_file_atomically(const std::filesystem::path& path,
+                           std::span<const std::span<const std::byte>> pieces);
 
 inline std::span<const std::byte> as_bytes(std::string_view text) noexcept {
   return std::as_bytes(std::span(text.data(), text.size()));

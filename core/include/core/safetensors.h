@@ -43,6 +43,8 @@ class Safetensors {
   }
   const TensorView& at(std::string_view name) const;  // Error(kInvalidBundle) if absent
   const std::string& source() const noexcept { return source_; }
+  // Holding it keeps the views valid; null where the bytes are borrowed.
+  const std::shared_ptr<const void>& mapping() const noexcept { return keep_alive_; }
 
  private:
   std::shared_ptr<const void> keep_alive_;

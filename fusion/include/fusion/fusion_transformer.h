@@ -59,7 +59,7 @@ class FusionTransformerImpl : public torch::nn::Module {
   at::Tensor vision_position_;                         // [grid_height * grid_width, d]
   std::vector<nn::EncoderLayer> layers_;
   torch::nn::LayerNorm final_norm_{nullptr};  // pre-norm only
-  torch::nn::Linear embedding_head_{nullptr};
+  nn::Linear embedding_head_{nullptr};
   nn::Mlp match_head_{nullptr};
   ClassHeads class_heads_{nullptr};
   Projection pooled_vision_{nullptr}, pooled_text_{nullptr};  // with a skip only

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <torch/nn/module.h>
-#include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
@@ -11,6 +10,7 @@
 
 #include "fusion/fusion_config.h"
 #include "nn/encoder_layer.h"
+#include "nn/linear.h"
 
 namespace bifocal::fusion {
 
@@ -25,7 +25,7 @@ class ProjectionImpl : public torch::nn::Module {
   ProjectionWeights weights() const;
 
   torch::nn::LayerNorm norm{nullptr};
-  torch::nn::Linear dense{nullptr};
+  nn::Linear dense{nullptr};
 
  private:
   double dropout_;
@@ -36,14 +36,14 @@ TORCH_MODULE(Projection);
 // them. Weights: weight [n, d] and bias, n being the labels, or the hidden size of an MLP; with
 // `pooled`, vision.* and text.* (Projection to n); with a hidden size, out.{weight [labels, n],
 // bias}.
-class ClassHeadImpl : public torch::nn::LinearImpl {
+class ClassHeadImpl : public nn::LinearImpl {
  public:
   ClassHeadImpl(const LabelSet& set, const FusionConfig& config);
   ClassHeadWeights head_weights() const;
 
  private:
   Projection vision_{nullptr}, text_{nullptr};
-  torch::nn::Linear out_{nullptr};
+  nn::Linear out_{nullptr};
 };
 TORCH_MODULE(ClassHead);
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fusion/fusion_config.h"
+#include "nn/precision.h"
 
 namespace bifocal::models {
 
@@ -35,6 +36,11 @@ class Bundle {
   // Compares each file with its SHA-256. Throws Error(kInvalidBundle) naming the first that
   // differs.
   void verify_checksums() const;
+  // The same but for the weights of the two encoders, where those come packed from another file.
+  void verify_checksums_but_of_encoders() const;
+  // Changes with any of its files: their names, sizes, SHA-256 by the manifest, and times of
+  // writing. Throws Error(kInvalidBundle) where one has gone since.
+  std::string fingerprint() const;
 
   const std::filesystem::path& directory() const noexcept { return directory_; }
   std::filesystem::path vision_directory() const { return directory_ / "vision"; }
@@ -42,6 +48,8 @@ class Bundle {
   std::filesystem::path fusion_weights() const {
     return directory_ / "fusion" / "model.safetensors";
   }
+  // Where packed weights are kept for the next start; no file of the bundle.
+  std::filesystem::path packed_weights(nn::Precision precision) const;
 
   int format_version() const noexcept { return format_version_; }
   const std::string& name() const noexcept { return name_; }
@@ -51,6 +59,8 @@ class Bundle {
   std::string card() const;  // README.md, or empty
 
  private:
+  void verify(const BundleFile& file) const;
+
   std::filesystem::path directory_;
   int format_version_ = 0;
   std::string name_;

@@ -11,6 +11,7 @@
 #include "fusion/compiled_fusion_transformer.h"
 #include "fusion/fusion_config.h"
 #include "models/bundle.h"
+#include "nn/packed_weights.h"
 #include "nn/pooling.h"
 #include "nn/precision.h"
 #include "text/bert_config.h"
@@ -43,8 +44,10 @@ struct TextFeatures {
 // Every tensor is float32 on the CPU; callers run under c10::InferenceMode.
 class FusionModel {
  public:
-  // Throws Error(kInvalidBundle) naming the file and what does not fit.
-  static std::shared_ptr<const FusionModel> load(const Bundle& bundle, nn::Precision precision);
+  // Throws Error(kInvalidBundle) naming the file and what does not fit. Weights that `packed` has
+  // are not read from the bundle; the others are noted there.
+  static std::shared_ptr<const FusionModel> load(const Bundle& bundle, nn::Precision precision,
+                                                 nn::PackedWeights* packed = nullptr);
 
   vision::VisionOutput encode_images(const at::Tensor& pixels) const;  // [B, 3, H, W], normalised
   // ids, type_ids [B, L] int64; valid [B, L] bool.
@@ -69,7 +72,8 @@ class FusionModel {
               vision::Preprocess preprocess, text::BertConfig text_config, text::CompiledBert text,
               std::unique_ptr<text::Tokenizer> tokenizer, fusion::FusionConfig fusion_config,
               fusion::CompiledFusionTransformer fusion);
-  static std::shared_ptr<const FusionModel> compiled(const Bundle& bundle, nn::Precision precision);
+  static std::shared_ptr<const FusionModel> compiled(const Bundle& bundle, nn::Precision precision,
+                                                     nn::PackedWeights* packed);
 
   vision::EfficientNetConfig vision_config_;
   vision::CompiledEfficientNet vision_;

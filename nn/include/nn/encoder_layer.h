@@ -1,7 +1,6 @@
 #pragma once
 
 #include <torch/nn/module.h>
-#include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
@@ -9,13 +8,14 @@
 
 #include "nn/encoder_layer_config.h"
 #include "nn/encoder_layer_weights.h"
+#include "nn/linear.h"
 
 namespace bifocal::nn {
 
 // The trainable forms of encoder_layer_weights.h. weights() gives the parameters as they are now,
 // with autograd, and dropout where the module is in training.
 
-LinearWeights weights_of(const torch::nn::Linear& linear);
+LinearWeights weights_of(const Linear& linear);
 NormWeights weights_of(const torch::nn::LayerNorm& norm);
 
 // Weights: qkv.{weight [3d, d], bias}, out.{weight [d, d], bias}; head size d /
@@ -30,7 +30,7 @@ class SelfAttentionImpl : public torch::nn::Module {
   at::Tensor forward_first(const at::Tensor& x, const at::Tensor& valid) const;
   AttentionWeights weights() const;
 
-  torch::nn::Linear qkv{nullptr}, out{nullptr};
+  Linear qkv{nullptr}, out{nullptr};
 
  private:
   std::int64_t heads_;
@@ -45,7 +45,7 @@ class MlpImpl : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
   MlpWeights weights() const;
 
-  torch::nn::Linear fc1{nullptr}, fc2{nullptr};
+  Linear fc1{nullptr}, fc2{nullptr};
 
  private:
   Activation activation_;

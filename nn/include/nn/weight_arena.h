@@ -4,10 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "nn/cpu/kernels.h"
-#include "nn/cpu/memory.h"
 #include "nn/linear_weights.h"
+#include "nn/packed_weights.h"
 
 namespace bifocal::nn {
 
@@ -32,27 +33,40 @@ struct PackedNorm {
 };
 
 // The weights of a plan, packed for one table of kernels, in one piece of memory and in the order
-// that they are added, which should be that of their use.
+// that they are added, which should be that of their use. Within a PackedWeights::Scope the memory
+// may be of a file, with everything in it; weights that lie in a file of their own are then never
+// looked at.
 class WeightArena {
  public:
   // `fill` adds the weights; it is called twice, first to measure.
   template <typename Fill>
   WeightArena(const cpu::Kernels& kernels, const Fill& fill) : kernels_(&kernels) {
     fill(*this);
-    allocate();
+    begin();
     fill(*this);
+    end();
   }
 
   PackedLinear add(const LinearWeights& linear);
   PackedNorm add(const NormWeights& norm);
   const float* add(const at::Tensor& values);  // of floats
+  // The same of what has to be made first, where it is not in the file already.
+  PackedLinear add(std::int64_t depth, std::int64_t columns,
+                   const std::function<LinearWeights()>& make);
+  const float* add(std::int64_t count, const std::function<at::Tensor()>& make);
 
  private:
-  void allocate();
-  std::byte* take(std::size_t bytes);  // null while measuring
+  void begin();
+  void end();
+  std::size_t take(std::size_t bytes);  // from where; nothing is there while measuring
+  template <typename T>
+  const T* at(std::size_t from) const noexcept {
+    return reinterpret_cast<const T*>(memory_ ? memory_.get() + from : nullptr);
+  }
 
   const cpu::Kernels* kernels_;
-  cpu::AlignedBytes memory_;
+  PackedWeights::Memory memory_;  // null while measuring
+  std::byte* packing_ = nullptr;  // the same where it is to be filled
   std::size_t taken_ = 0;
 };
 

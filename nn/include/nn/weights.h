@@ -18,6 +18,9 @@ using StateDict = std::map<std::string, at::Tensor, std::less<>>;
 
 // Copies out of the file; F16, BF16 and F64 become float32.
 StateDict read_state_dict(const core::Safetensors& file);
+// The same without copying what is float32 already: such tensors lie in the mapped file, which they
+// keep, and must not be written to.
+StateDict map_state_dict(const core::Safetensors& file);
 
 // Stored as F32 or BF16 (round to nearest even).
 void write_state_dict(const std::filesystem::path& path, const StateDict& weights,
@@ -41,9 +44,16 @@ struct NameRule {
 StateDict rename(const StateDict& weights, std::span<const NameRule> rules,
                  std::string_view source);
 
-// Copies `weights` (already under our names) into the module. Throws Error(kInvalidBundle) that
+// What becomes of weights that a module is given.
+enum class Holding {
+  kCopied,  // into memory of the module's own, to be trained there
+  kShared,  // the module's parameters are the tensors that it is given, to compile from alone
+};
+
+// Gives the module `weights` (already under our names). Throws Error(kInvalidBundle) that
 // names every missing, extra and mis-shaped weight (shapes expected and found), up to ten of each.
 // BatchNorm's num_batches_tracked may be absent.
-void load_weights(torch::nn::Module& module, const StateDict& weights, std::string_view source);
+void load_weights(torch::nn::Module& module, const StateDict& weights, std::string_view source,
+                  Holding holding = Holding::kCopied);
 
 }  // namespace bifocal::nn

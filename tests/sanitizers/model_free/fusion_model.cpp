@@ -9,7 +9,8 @@
 
 namespace bifocal::models {
 
-std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle, nn::Precision) {
+std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle, nn::Precision,
+                                                     nn::PackedWeights*) {
   auto model = std::make_shared<FusionModel>();
   model->preprocess_ = vision::Preprocess::from_config(
       core::JsonConfig::read(bundle.vision_directory() / "preprocessor_config.json"));

@@ -2,11 +2,11 @@
 
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
-#include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
 #include <vector>
 
+#include "nn/linear.h"
 #include "nn/precision.h"
 #include "vision/compiled_efficientnet.h"
 #include "vision/efficientnet_weights.h"
@@ -38,7 +38,7 @@ class EfficientNetImpl : public torch::nn::Module {
   EfficientNetConfig config_;
   ConvNormActModule stem_{nullptr}, head_{nullptr};
   std::vector<MBConv> blocks_;
-  torch::nn::Linear classifier_{nullptr};  // empty without classes
+  nn::Linear classifier_{nullptr};  // empty without classes
 };
 TORCH_MODULE(EfficientNet);
 

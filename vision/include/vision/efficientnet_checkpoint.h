@@ -39,6 +39,7 @@ nn::StateDict published_efficientnet_weights(const nn::StateDict& weights,
 // are as many classes as the weights have. `detail_stage` is the config's. In eval mode. Throws
 // Error(kInvalidBundle).
 EfficientNet load_efficientnet(const std::filesystem::path& directory,
-                               std::int64_t detail_stage = 0);
+                               std::int64_t detail_stage = 0,
+                               nn::Holding holding = nn::Holding::kCopied);
 
 }  // namespace bifocal::vision

@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 #include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/pimpl.h>
 
 #include <cstdint>
@@ -23,6 +22,16 @@ struct ConvDefaults {
   double batch_norm_momentum = 0.01;  // of the new statistics, as PyTorch counts it
 };
 
+// The weight of a convolution, and a bias where it has one. Weights: weight [out, in, k, k], bias
+// [out].
+class ConvParametersImpl : public torch::nn::Module {
+ public:
+  ConvParametersImpl(at::Tensor weight, at::Tensor bias);
+
+  at::Tensor weight, bias;
+};
+TORCH_MODULE(ConvParameters);
+
 // Weights: conv.weight; norm.{weight, bias, running_mean, running_var}.
 class ConvNormActModuleImpl : public torch::nn::Module {
  public:
@@ -31,7 +40,7 @@ class ConvNormActModuleImpl : public torch::nn::Module {
 
   ConvNormAct weights() const;  // shares this module's parameters
 
-  torch::nn::Conv2d conv{nullptr};
+  ConvParameters conv{nullptr};
   torch::nn::BatchNorm2d norm{nullptr};
 
  private:
@@ -48,7 +57,7 @@ class SqueezeExcitationImpl : public torch::nn::Module {
 
   SqueezeExcitationWeights weights() const;
 
-  torch::nn::Conv2d reduce{nullptr}, expand{nullptr};
+  ConvParameters reduce{nullptr}, expand{nullptr};
 
  private:
   ConvActivation activation_;

@@ -7,7 +7,7 @@
 namespace bifocal::nn::cpu {
 
 struct FreeAligned {
-  void operator()(std::byte* memory) const noexcept;
+  void operator()(const std::byte* memory) const noexcept;
 };
 // Uninitialised bytes on a boundary of 64. Throws std::bad_alloc.
 using AlignedBytes = std::unique_ptr<std::byte[], FreeAligned>;

@@ -7,6 +7,7 @@
 
 #include "fusion/fusion_config.h"
 #include "models/bundle.h"
+#include "nn/packed_weights.h"
 #include "nn/precision.h"
 #include "text/tokenizer.h"
 #include "vision/preprocess.h"
@@ -24,7 +25,8 @@ struct PartCost {
 
 class FusionModel {
  public:
-  static std::shared_ptr<const FusionModel> load(const Bundle& bundle, nn::Precision precision);
+  static std::shared_ptr<const FusionModel> load(const Bundle& bundle, nn::Precision precision,
+                                                 nn::PackedWeights* packed = nullptr);
 
   const vision::Preprocess& preprocess() const noexcept { return preprocess_; }
   const text::Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
