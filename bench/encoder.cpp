@@ -23,6 +23,7 @@
 #include <cstring>
 #include <ctime>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -36,6 +37,7 @@
 #include "core/safetensors.h"
 #include "fusion/fusion_transformer.h"
 #include "nn/kernel_choice.h"
+#include "nn/packed_weights.h"
 #include "nn/weights.h"
 #include "text/bert_checkpoint.h"
 #include "vision/efficientnet_checkpoint.h"
@@ -49,10 +51,32 @@ struct Encoder {
   const nn::cpu::Kernels* kernels = nullptr;  // null: LibTorch's operators
 };
 
+// What `compile` makes, from packed weights as a bundle keeps them, which are packed first where
+// there are none: memory is what a served model's is.
+template <typename Compile>
+auto compiled(const std::filesystem::path& directory, nn::Precision precision,
+              const Compile& compile) {
+  const std::filesystem::path weights = directory / "model.safetensors";
+  const std::string key =
+      std::to_string(std::filesystem::last_write_time(weights).time_since_epoch().count());
+  const auto path = directory / "packed" /
+                    (precision == nn::Precision::kBf16 ? "bf16.safetensors" : "fp32.safetensors");
+  if (nn::PackedWeights absent(path, key); !absent.found()) {
+    const nn::PackedWeights::Scope scope(absent);
+    compile();
+    absent.save();
+  }
+  nn::PackedWeights packed(path, key);
+  const nn::PackedWeights::Scope scope(packed);
+  return compile();
+}
+
 Encoder vision_encoder(const std::string& directory, const nn::StateDict& input,
                        nn::Precision precision) {
-  auto network = std::make_shared<vision::CompiledEfficientNet>(
-      vision::load_efficientnet(directory)->compile(precision));
+  auto network = compiled(directory, precision, [&] {
+    return std::make_shared<vision::CompiledEfficientNet>(
+        vision::load_efficientnet(directory, 0, nn::Holding::kShared)->compile(precision));
+  });
   const at::Tensor pixels = input.at("pixels");
   return {[network, pixels] { return network->forward_features(pixels).pooled; },
           nn::choose_kernels(precision)};
@@ -60,9 +84,11 @@ Encoder vision_encoder(const std::string& directory, const nn::StateDict& input,
 
 Encoder text_encoder(const std::string& directory, const nn::StateDict& input,
                      nn::Precision precision) {
-  const text::Bert module = text::load_bert(directory);
-  const text::BertConfig& config = module->config();
-  auto bert = std::make_shared<text::CompiledBert>(module->compile(precision));
+  const text::BertConfig config = text::read_bert_config(directory);
+  auto bert = compiled(directory, precision, [&] {
+    return std::make_shared<text::CompiledBert>(
+        text::load_bert(directory, nn::Holding::kShared)->compile(precision));
+  });
   const at::Tensor ids = input.at("ids");
   const at::Tensor valid = at::ones(ids.sizes(), at::kBool);
   return {[bert, ids, valid] { return bert->forward(ids, {}, valid); },

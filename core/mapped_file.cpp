@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -48,6 +49,14 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
       address, [size](const void* start) { ::munmap(const_cast<void*>(start), size); });
   mapped.bytes_ = {static_cast<const std::byte*>(address), size};
   return mapped;
+}
+
+void MappedFile::let_go(std::span<const std::byte> bytes) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size());
+  // Where it is refused the pages stay, which is no error.
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // NOLINT
 }
 
 }  // namespace bifocal::core

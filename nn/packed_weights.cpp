@@ -11,6 +11,7 @@
 
 #include "bifocal/error.h"
 #include "core/files.h"
+#include "core/mapped_file.h"
 #include "core/sha256.h"
 
 namespace bifocal::nn {
@@ -106,7 +107,10 @@ PackedWeights::PackedWeights(fs::path path, std::string_view key) : path_(std::m
 bool PackedWeights::verify() const {
   if (!file_) return false;
   const auto written = file_->metadata().find(kChecksum);
-  return written != file_->metadata().end() && written->second == checksum_of(file_->tensors());
+  const bool intact =
+      written != file_->metadata().end() && written->second == checksum_of(file_->tensors());
+  for (const auto& [name, view] : file_->tensors()) core::MappedFile::let_go(view.data);
+  return intact;
 }
 
 void PackedWeights::save() const {

@@ -15,6 +15,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
+  // The pages of a mapped file that hold `bytes` count no more as this process's, until they are
+  // touched again: what was read once need not stay.
+  static void let_go(std::span<const std::byte> bytes) noexcept;
+
  private:
   std::shared_ptr<const void> mapping_;
   std::span<const std::byte> bytes_;
