@@ -48,9 +48,8 @@ struct SeedResult : SeedLog {
   ClassModel model;
   vision::EfficientNet vision{nullptr};  // where it was thawed, and kept
   std::vector<ClassSide> sides;          // of the validation set
-  double value = 0, frozen_value = 0;
+  double frozen_value = 0;
   bool second_stage = false, kept_second_stage = false;
-  Metrics metrics;
 };
 
 bool has_both_sides(const ClassExamples& examples) {
@@ -264,37 +263,23 @@ RunReport run_classes(const TrainConfig& config, const RunOptions& options) {
   report.core_hours = processor_hours();
   ClassOutcome outcome;
   outcome.seeds.metric = run.metric;
-  std::optional<SeedResult> best;
-  for (std::int64_t number = config.seed; number < config.seed + config.seeds; ++number) {
-    SeedResult seed = run_seed(run, number);
-    report.core_hours += seed.core_hours;
-    report.logs.insert(report.logs.end(), seed.logs.begin(), seed.logs.end());
-    if (seed.interrupted) {
-      report.interrupted = true;
-      return report;
-    }
-    outcome.seeds.values.push_back(seed.value);
-    if (best && !is_better(run.metric, seed.value, best->value)) continue;
-    outcome.seed = number;
-    best = std::move(seed);
-  }
+  auto kept = best_of_seeds(
+      config, options, [&run](std::int64_t number) { return run_seed(run, number); }, outcome.seeds,
+      report, [&run](double a, double b) { return is_better(run.metric, a, b); });
+  if (!kept || !options.group->is_first()) return report;
+  SeedResult* const best = &kept->first;
+  outcome.seed = kept->second;
   outcome.frozen_value = best->frozen_value;
   outcome.second_stage = best->second_stage;
   outcome.kept_second_stage = best->kept_second_stage;
   outcome.core_hours = report.core_hours;
   outcome.skipped = run.train.skipped.size() + run.validation.skipped.size();
-  report.metrics = best->metrics;
-  if (!options.group->is_first()) return report;
 
   const Calibration calibration = calibrate(best->model, best->sides);
   outcome.temperature = calibration.temperature;
   outcome.error_before = calibration.error_before;
   outcome.error_after = calibration.error_after;
   outcome.figures = class_section(run.labels(), best->sides, {});
-  if (outcome.seeds.values.size() > 1) {
-    run.say(outcome.seeds.to_text());
-    report.lines.push_back(outcome.seeds.to_json());
-  }
   nlohmann::ordered_json figures = outcome.figures.to_json();
   figures["event"] = "figures";
   report.lines.push_back(std::move(figures));

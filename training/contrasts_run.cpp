@@ -18,6 +18,7 @@
 #include "training/contrast_training.h"
 #include "training/model_card.h"
 #include "training/preset_run.h"
+#include "training/seeds.h"
 
 namespace bifocal::training {
 namespace {
@@ -118,9 +119,25 @@ void align_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& visi
       texts.index({valid}).to(at::kFloat));
 }
 
+// What all seeds share.
+struct ContrastsData {
+  const TrainConfig& config;
+  const RunOptions& options;
+  fs::path run;
+  ContrastFeatures train, validation;
+  fusion::FusionConfig fusion;
+};
+
+struct ContrastsSeed : SeedLog {
+  fusion::FusionTransformer fusion{nullptr};
+  UpperStages vision;
+};
+
 // The model card, from what was run.
-std::string card(const TrainConfig& config, const ContrastFeatures& train,
-                 const ContrastFeatures& validation, const Metrics& metrics, double core_hours) {
+std::string card(const ContrastsData& data, const SeedOutcome& seeds, std::int64_t kept,
+                 const RunReport& report) {
+  const TrainConfig& config = data.config;
+  const ContrastFeatures &train = data.train, &validation = data.validation;
   std::ostringstream text;
   text << card_head("- image-text-matching\n- feature-extraction\n") << "# " << bundle_name(config)
        << "\n\nA match score that tells which of two texts is true of an image; trained with\n"
@@ -133,115 +150,129 @@ std::string card(const TrainConfig& config, const ContrastFeatures& train,
        << (config.validation.empty() ? "a part of it" : "`" + last_part(config.validation) + "`")
        << " | " << validation.size() << " | " << validation.pairs.size() << " |\n\n"
        << "Pooled heads " << config.pooled_epochs << " epochs, token projections "
-       << config.align_epochs << ", fusion layer " << config.epochs << ". Seed " << config.seed
-       << ". It took " << fixed(core_hours, 2)
+       << config.align_epochs << ", fusion layer " << config.epochs << ". Seed " << kept
+       << ". It took " << fixed(report.core_hours, 2)
        << " core-hours. Every setting is in `training/config.json`, every step in "
           "`training/*.jsonl`.\n\n"
+       << (seeds.values.size() > 1 ? seeds.for_card() : "")
        << "## Quality\n\nOn the validation set, by which the weights were chosen, so a little "
           "flattering; chance is 50:\n\n| kind of contrast | the true text scores higher |\n"
           "|---|---|\n";
-  for (const auto& [kind, value] : metrics) text << "| " << kind << " | " << fixed(value) << " |\n";
+  for (const auto& [kind, value] : report.metrics)
+    text << "| " << kind << " | " << fixed(value) << " |\n";
   text << "\n" << card_licences();
   return text.str();
 }
 
-}  // namespace
-
-RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
-  if (config.seeds > 1)
-    throw Error(ErrorCode::kInvalidArgument,
-                "seeds is " + std::to_string(config.seeds) +
-                    ", but preset contrasts trains one: run it once with each seed");
-  const auto say = [&options](const std::string& line) {
-    if (options.say) options.say(line);
-  };
-  const fs::path run = run_directory(config);
-  const Encoders encoders = load_encoders(config);
-  const DataSets data = open_data_sets(config, /*grouped=*/true);
-  const std::vector<std::string> kinds = kinds_of(data);
-  const EncodingOptions encoding = begin_encoding(config, options, data);
-  const std::size_t frozen = frozen_stages(config, encoders);
-  ContrastFeatures train, validation;
-  options.group->first_then_others([&] {
-    train = encode_contrasts(data.train, encoders, kinds, frozen, config.max_text_tokens, encoding);
-    validation = encode_contrasts(data.validation, encoders, kinds, frozen, config.max_text_tokens,
-                                  encoding);
-  });
-  const double encoding_hours = processor_hours();
-
-  const fusion::FusionConfig fusion_sizes = fusion_config(config, encoders, train);
-  fusion::FusionTransformer fusion(fusion_sizes);
-  const auto seed = static_cast<std::uint64_t>(config.seed);
+// The layer as it is before it is trained.
+fusion::FusionTransformer begun_layer(const ContrastsData& data, const UpperStages& vision,
+                                      std::uint64_t seed) {
+  fusion::FusionTransformer fusion(data.fusion);
   fusion::initialise(*fusion, seed);
-  begin_with_bundle(config, *fusion);
-  const UpperStages vision = upper_stages(config, encoders);
-  if (config.align_epochs > 0) {
-    align_tokens(*fusion, vision, train);
+  begin_with_bundle(data.config, *fusion);
+  if (data.config.align_epochs > 0) {
+    align_tokens(*fusion, vision, data.train);
     open_late_interaction(*fusion);
     place_positions(*fusion, seed);
     align_attention(*fusion, seed);
   }
+  return fusion;
+}
 
+ContrastTraining::Options stage_options(const TrainConfig& config) {
   ContrastTraining::Options stage;
+  stage.learning_rate = config.learning_rate;
+  stage.heads_learning_rate = config.heads_learning_rate;
+  stage.gains_learning_rate = config.gains_learning_rate;
   stage.weight_decay = config.weight_decay;
   stage.vision_learning_rate = config.backbone_learning_rate;
   stage.vision_layer_decay = config.layer_decay;
   stage.ranking_weight = config.ranking_weight;
   stage.pairs_per_image = static_cast<std::size_t>(config.pairs_per_image);
-  stage.gains_learning_rate = config.gains_learning_rate;
   stage.curriculum = words_of(config.curriculum);
+  return stage;
+}
 
-  RunReport report;
-  const auto phase = [&](Phase which, const std::string& name, const std::string& directory,
+// All phases from one seed.
+ContrastsSeed run_seed(const ContrastsData& data, const Encoders& encoders, std::int64_t number) {
+  const TrainConfig& config = data.config;
+  ContrastsSeed seed;
+  seed.vision = upper_stages(config, encoders);
+  seed.fusion = begun_layer(data, seed.vision, static_cast<std::uint64_t>(number));
+  // Whether there is more to do.
+  const auto phase = [&](ContrastTraining::Options stage, const std::string& name,
                          LoopSettings settings) {
     settings.metric = "all";
     // A kind that joins raises the loss, which so far was that of what is known already.
     if (!stage.curriculum.empty()) settings.divergence_factor = 0;
-    stage.phase = which;
-    stage.curriculum_epochs = which == Phase::kPooledHeads
+    stage.curriculum_epochs = stage.phase == Phase::kPooledHeads
                                   ? 0
                                   : config.curriculum_share * static_cast<double>(settings.epochs);
-    ContrastTraining training(fusion, vision, train, validation, stage);
-    const TrainingResult result = training::train(
-        training, settings,
-        {run / directory, options.resume, options.observers, options.interrupted, options.group});
-    report.logs.push_back(run / directory / "metrics.jsonl");
-    report.core_hours += result.core_seconds / 3600;
-    report.interrupted = result.ended == TrainingResult::Ended::kInterrupted;
-    report.metrics = result.metrics;
-    if (!report.interrupted)
-      say(name + ": " + fixed(result.metrics.at("all")) + " of 100 contrasts of validation");
-    return !report.interrupted;
+    ContrastTraining training(seed.fusion, seed.vision, data.train, data.validation, stage);
+    seed.metrics = run_phase(data.run, data.options, settings, training, seed);
+    if (seed.interrupted) return false;
+    seed.value = seed.metrics.at("all");
+    if (data.options.say)
+      data.options.say(name + ": " + fixed(seed.value) + " of 100 contrasts of validation");
+    return true;
   };
 
   if (config.pooled_epochs > 0) {
-    LoopSettings settings = loop_settings(config, "pooled heads");
+    LoopSettings settings = settings_of_seed(config, "pooled heads", number);
     use_pooled_settings(settings, config);
+    ContrastTraining::Options stage = stage_options(config);
+    stage.phase = Phase::kPooledHeads;
     stage.heads_learning_rate = config.pooled_learning_rate;
-    if (!phase(Phase::kPooledHeads, "pooled heads alone", "pooled-heads", settings)) return report;
+    if (!phase(stage, "pooled heads alone", settings)) return seed;
   }
   if (config.align_epochs > 0) {
-    LoopSettings settings = loop_settings(config, "token projections");
+    LoopSettings settings = settings_of_seed(config, "token projections", number);
     settings.epochs = config.align_epochs;
+    ContrastTraining::Options stage = stage_options(config);
+    stage.phase = Phase::kTokenProjections;
     stage.learning_rate = config.align_learning_rate;
-    if (!phase(Phase::kTokenProjections, "token projections, by late interaction",
-               "token-projections", settings))
-      return report;
+    if (!phase(stage, "token projections, by late interaction", settings)) return seed;
   }
-  stage.learning_rate = config.learning_rate;
-  stage.heads_learning_rate = config.heads_learning_rate;
-  if (!phase(Phase::kFusion, "fusion layer", "fusion", loop_settings(config, "fusion")))
-    return report;
-  report.core_hours += encoding_hours;
-  if (!options.group->is_first()) return report;
+  ContrastTraining::Options stage = stage_options(config);
+  stage.phase = Phase::kFusion;
+  phase(stage, "fusion layer", settings_of_seed(config, "fusion", number));
+  return seed;
+}
 
-  const fs::path made = run / "result";
+}  // namespace
+
+RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
+  ContrastsData data{config, options, run_directory(config), {}, {}, {}};
+  const Encoders encoders = load_encoders(config);
+  const std::size_t frozen = frozen_stages(config, encoders);
+  {
+    const DataSets sets = open_data_sets(config, /*grouped=*/true);
+    const std::vector<std::string> kinds = kinds_of(sets);
+    const EncodingOptions encoding = begin_encoding(config, options, sets);
+    options.group->first_then_others([&] {
+      data.train =
+          encode_contrasts(sets.train, encoders, kinds, frozen, config.max_text_tokens, encoding);
+      data.validation = encode_contrasts(sets.validation, encoders, kinds, frozen,
+                                         config.max_text_tokens, encoding);
+    });
+  }
+  data.fusion = fusion_config(config, encoders, data.train);
+
+  RunReport report;
+  report.core_hours = processor_hours();
+  SeedOutcome outcome{"all", {}};
+  const auto best = best_of_seeds(
+      config, options, [&](std::int64_t number) { return run_seed(data, encoders, number); },
+      outcome, report);
+  if (!best || !options.group->is_first()) return report;
+  const auto& [seed, number] = *best;
+  const fs::path made = data.run / "result";
   fs::create_directories(made);
-  nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*fusion), core::DType::kBF16);
-  core::write_file_atomically(made / "README.md",
-                              card(config, train, validation, report.metrics, report.core_hours));
-  models::BundleParts parts = bundle_of_run(config, made, fusion_sizes, report.logs);
-  add_vision_delta(parts, vision, made);
+  nn::write_state_dict(made / "model.safetensors", nn::state_dict_of(*seed.fusion),
+                       core::DType::kBF16);
+  core::write_file_atomically(made / "README.md", card(data, outcome, number, report));
+  models::BundleParts parts = bundle_of_run(config, made, data.fusion, report.logs);
+  add_vision_delta(parts, seed.vision, made);
   models::write_bundle(parts, config.out, options.replace);
   return report;
 }

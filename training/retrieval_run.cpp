@@ -86,7 +86,6 @@ struct RetrievalData {
 
 struct RetrievalSeed : SeedLog {
   RetrievalModel model;
-  Metrics metrics;
 };
 
 // The model card, from what was run.
@@ -196,10 +195,13 @@ RetrievalSeed run_seed(const RetrievalData& data, const Encoders& encoders, std:
   if (config.late_weight > 0) retrieval.begin_late_interaction();
   seed.metrics =
       run_phase(data.run, data.options, phase_settings(config, "fusion", number), retrieval, seed);
-  if (seed.interrupted || !data.options.group->is_first()) return seed;
-  if (config.match_weight > 0) retrieval.calibrate_match();
-  if (config.fused_weight > 0) retrieval.calibrate_fused();
-  if (config.match_weight > 0 || config.fused_weight > 0) seed.metrics = retrieval.evaluate();
+  if (seed.interrupted) return seed;
+  if (data.options.group->is_first()) {
+    if (config.match_weight > 0) retrieval.calibrate_match();
+    if (config.fused_weight > 0) retrieval.calibrate_fused();
+    if (config.match_weight > 0 || config.fused_weight > 0) seed.metrics = retrieval.evaluate();
+  }
+  seed.value = seed.metrics.at("rsum");
   return seed;
 }
 
@@ -247,29 +249,18 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
   RunReport report;
   report.core_hours = processor_hours();
   SeedOutcome outcome{"rsum", {}};
-  std::int64_t kept = config.seed;
-  std::optional<RetrievalSeed> best;
-  for (std::int64_t number = config.seed; number < config.seed + config.seeds; ++number) {
-    if (!encoders) encoders = load_encoders(config);
-    RetrievalSeed seed = run_seed(data, *encoders, number);
-    encoders.reset();
-    report.core_hours += seed.core_hours;
-    report.logs.insert(report.logs.end(), seed.logs.begin(), seed.logs.end());
-    report.metrics = seed.metrics;
-    report.interrupted = seed.interrupted;
-    if (report.interrupted) return report;
-    outcome.values.push_back(seed.metrics.at("rsum"));
-    if (best && seed.metrics.at("rsum") <= best->metrics.at("rsum")) continue;
-    kept = number;
-    best = std::move(seed);
-  }
-  report.metrics = best->metrics;
-  if (!options.group->is_first()) return report;
-  if (outcome.values.size() > 1) {
-    data.say(outcome.to_text());
-    report.lines.push_back(outcome.to_json());
-  }
-  write_retrieval_bundle(data, best->model, card(data, outcome, kept, report), report.logs);
+  const auto best = best_of_seeds(
+      config, options,
+      [&](std::int64_t number) {
+        if (!encoders) encoders = load_encoders(config);
+        RetrievalSeed seed = run_seed(data, *encoders, number);
+        encoders.reset();
+        return seed;
+      },
+      outcome, report);
+  if (!best || !options.group->is_first()) return report;
+  const auto& [seed, number] = *best;
+  write_retrieval_bundle(data, seed.model, card(data, outcome, number, report), report.logs);
   return report;
 }
 

@@ -122,8 +122,7 @@ std::vector<TrainConfigKey> make_keys() {
       whole("seed", "Run", &C::seed, 0, std::int64_t{1} << 53,
             "What every random number is drawn from"),
       whole("seeds", "Run", &C::seeds, 1, 1000,
-            "So many runs, from `seed` upwards; the best is kept, mean and deviation are reported; "
-            "of contrasts one"),
+            "So many runs, from `seed` upwards; the best is kept, mean and deviation are reported"),
       whole("threads", "Run", &C::threads, 0, 1024, "Threads to train with; 0: one a core"),
       word("bf16", "Run", &C::bf16, {"auto", "on", "off"},
            "Matrix products in bfloat16, weights in float32; auto: where that is faster here"),

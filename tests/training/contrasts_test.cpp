@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "bifocal/error.h"
 #include "core/files.h"
@@ -135,6 +137,26 @@ TEST_F(ContrastsRun, KilledInAnyPhaseAndResumedGivesTheSameBundle) {
 
 // Every other picture has none of the kinds that the curriculum begins with, so that ranks have
 // different numbers of pairs.
+TEST_F(ContrastsRun, OfSeveralSeedsTheBestIsKept) {
+  const RunReport report = run_training(config("both", {{"seeds", 2}}), {});
+  const auto values = report.lines.front().at("values").get<std::vector<double>>();
+  ASSERT_EQ(values.size(), 2U);
+  EXPECT_EQ(report.metrics.at("all"), std::max(values[0], values[1]));
+  EXPECT_THAT(models::Bundle::open(directory / "both").card(),
+              ::testing::HasSubstr("2 seeds were run: all"));
+  EXPECT_TRUE(fs::exists(directory / "both/training/token-projections-1.jsonl"));
+  EXPECT_TRUE(fs::exists(directory / "both/training/fusion-2.jsonl"));
+  // Each is what it is alone: the second does not go on where the first ended.
+  for (const int seed : {1, 2}) {
+    const std::string out = "alone-" + std::to_string(seed);
+    EXPECT_EQ(run_training(config(out, {{"seed", seed}}), {}).metrics.at("all"),
+              values[static_cast<std::size_t>(seed - 1)]);
+  }
+  const std::string kept = values[1] > values[0] ? "alone-2" : "alone-1";
+  EXPECT_EQ(digest(directory / "both/fusion/model.safetensors"),
+            digest(directory / kept / "fusion/model.safetensors"));
+}
+
 TEST_F(ContrastsRun, TwoProcessesTrainAsOneDoes) {
   const fs::path table = directory / "scenes/train.jsonl";
   std::istringstream lines(core::read_text_file(table));

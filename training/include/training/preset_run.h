@@ -1,7 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fusion/fusion_config.h"
@@ -10,6 +14,7 @@
 #include "training/encoders.h"
 #include "training/feature_cache.h"
 #include "training/run.h"
+#include "training/seeds.h"
 #include "training/thawed_vision.h"
 
 namespace bifocal::training {
@@ -29,6 +34,8 @@ LoopSettings settings_of_seed(const TrainConfig& config, const std::string& phas
 
 // What the phases of one seed cost and leave.
 struct SeedLog {
+  Metrics metrics;
+  double value = 0;  // the one by which seeds are compared
   double core_hours = 0;
   bool interrupted = false;
   std::vector<std::filesystem::path> logs;  // of the phases, in order
@@ -36,6 +43,32 @@ struct SeedLog {
 // Trains a phase, in a directory of its name below `run`, and notes in `log` what it came to.
 Metrics run_phase(const std::filesystem::path& run, const RunOptions& options,
                   const LoopSettings& settings, Trainable& trainable, SeedLog& log);
+
+// Runs each seed of `config` by `run_seed`, of its number, whose result is a SeedLog and more. The
+// best one with its number, or nothing where one was interrupted; `report` has what all cost and
+// left, the metrics of the best, and beside several seeds how far they differ.
+template <typename RunSeed, typename Better = std::greater<>>
+auto best_of_seeds(const TrainConfig& config, const RunOptions& options, const RunSeed& run_seed,
+                   SeedOutcome& outcome, RunReport& report, const Better& better = {})
+    -> std::optional<std::pair<decltype(run_seed(config.seed)), std::int64_t>> {
+  std::optional<std::pair<decltype(run_seed(config.seed)), std::int64_t>> best;
+  for (std::int64_t number = config.seed; number < config.seed + config.seeds; ++number) {
+    auto seed = run_seed(number);
+    report.core_hours += seed.core_hours;
+    report.logs.insert(report.logs.end(), seed.logs.begin(), seed.logs.end());
+    report.metrics = seed.metrics;
+    report.interrupted = seed.interrupted;
+    if (report.interrupted) return std::nullopt;
+    outcome.values.push_back(seed.value);
+    if (!best || better(seed.value, best->first.value)) best.emplace(std::move(seed), number);
+  }
+  report.metrics = best->first.metrics;
+  if (outcome.values.size() > 1 && options.group->is_first()) {
+    if (options.say) options.say(outcome.to_text());
+    report.lines.push_back(outcome.to_json());
+  }
+  return best;
+}
 
 // As the settings of augmentation say: drawn anew each time, and the views that frozen features are
 // kept of.
