@@ -216,6 +216,23 @@ CaptionFeatures encode_captions(const std::vector<std::string>& texts, const tex
   return features;
 }
 
+at::Tensor pooled_captions(const std::vector<std::string>& texts, const text::Bert& tower,
+                           const text::Tokenizer& tokenizer, const EncodingOptions& options) {
+  const TokenIds tokens = token_ids(texts, tokenizer, tower->config().max_tokens);
+  const text::CompiledBert encoder = tower->compile(nn::Precision::kFp32);
+  const std::vector<std::vector<std::size_t>> groups = groups_of_one_length(tokens);
+  at::Tensor pooled =
+      at::empty({static_cast<std::int64_t>(texts.size()), tower->config().hidden_size});
+  share_out(groups.size(), options, kTextsTogether, texts.size(), [&](std::size_t group) {
+    const at::Tensor of_group =
+        nn::pool(encoder.forward(tokens.batch(groups[group]), {}, {}), {}, tower->config().pooling);
+    for (std::size_t i = 0; i < groups[group].size(); ++i)
+      pooled.select(0, static_cast<std::int64_t>(groups[group][i]))
+          .copy_(of_group[static_cast<std::int64_t>(i)]);
+  });
+  return pooled;
+}
+
 UpperLayersImpl::UpperLayersImpl(const text::Bert& tower, std::int64_t first) : first_(first) {
   const auto container = register_module("layers", std::make_shared<torch::nn::Module>());
   nn::StateDict kept;

@@ -2,11 +2,17 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
+#include "bifocal/error.h"
 #include "command.h"
 #include "long_run.h"
 #include "output.h"
-#include "training/captions/text_only.h"
+#include "text/bert_checkpoint.h"
+#include "text/tokenizer.h"
+#include "training/captions/edited_captions.h"
+#include "training/feature_cache.h"
 #include "training/record_writer.h"
 #include "training/records.h"
 
@@ -14,19 +20,22 @@ namespace bifocal::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Examples:
-  bifocal contrasts --data flickr8k/train.jsonl --validation flickr8k/dev.jsonl --out edited
+  bifocal contrasts --data flickr8k/train.jsonl --validation flickr8k/dev.jsonl --text minilm \
+                    --out edited
   bifocal train --preset contrasts --data edited ...
   bifocal evaluate --data edited --split validation --controls edited/train.jsonl
 
 Of each caption one word is exchanged for another of its kind (colour, number, animal, gender,
 place, action), or two nouns are swapped. Pairs that the words alone give away are filtered out,
-until a text-only model that took no part in it is hardly right more often than by chance. Nothing
-is learned from the words of --validation. English captions. Writes SPLIT.jsonl and SPLIT.tar.)";
+until a text-only model that took no part in it is hardly right more often than by chance: a model
+of word n-grams, and with --text one on that encoder's vectors, which sees more. Nothing is learned
+from the words of --validation. English captions. Writes SPLIT.jsonl and SPLIT.tar.)";
 
 struct ContrastsCommand {
-  std::filesystem::path data, validation, out;
+  std::filesystem::path data, validation, text, out;
   std::uint64_t seed = 1;
   double most_text_only = 53;
+  std::size_t threads = 0;
   bool force = false, quiet = false;
 };
 
@@ -44,16 +53,33 @@ std::string table(const training::EditedCaptions& edited) {
   return text;
 }
 
+// Of the encoder in --text; null without one.
+std::shared_ptr<training::TextVectors> text_vectors(const ContrastsCommand& command,
+                                                    LongRun& work) {
+  if (command.text.empty()) return nullptr;
+  const text::Bert tower = text::load_bert(command.text);
+  const std::shared_ptr<const text::Tokenizer> tokenizer = text::load_tokenizer(command.text);
+  training::EncodingOptions options;
+  options.threads = command.threads > 0 ? command.threads : std::thread::hardware_concurrency();
+  options.progress = [tell = work.progress()](std::size_t done, std::size_t all) {
+    if (!tell(done, all)) throw Error(ErrorCode::kCancelled, "called off");
+  };
+  return std::make_shared<training::TextVectors>(
+      [tower, tokenizer, options](const std::vector<std::string>& texts) {
+        return training::pooled_captions(texts, tower, *tokenizer, options);
+      });
+}
+
 int run(const ContrastsCommand& command) {
   require_new_directory(command.out, command.force);
   LongRun work(command.quiet);
   const auto train = training::RecordSet::open(command.data).grouped_by_image();
   const auto validation = training::RecordSet::open(command.validation).grouped_by_image();
-  const training::EditedCaptions edited =
-      training::edit_captions(train, validation, command.seed, command.most_text_only);
-  print(table(edited));
   const char* names[] = {"train.jsonl", "validation.jsonl"};
   return work.run([&] {
+    const training::EditedCaptions edited = training::edit_captions(
+        train, validation, command.seed, command.most_text_only, text_vectors(command, work));
+    print(table(edited));
     for (std::size_t s = 0; s < edited.sets.size(); ++s)
       training::write_records(edited.sets[s], command.out / names[s], /*with_images=*/true,
                               work.progress());
@@ -74,6 +100,12 @@ Command add_contrasts(CLI::App& root) {
   app->add_option("--validation", command->validation, "Images with captions, to measure on")
       ->type_name("FILE")
       ->required();
+  app->add_option("--text", command->text,
+                  "A text encoder's directory, to filter by what it knows too")
+      ->type_name("DIR");
+  app->add_option("--threads", command->threads, "Threads that encode; 0: one for each core")
+      ->type_name("N")
+      ->default_str("0");
   app->add_option("--out", command->out, "The directory to make")->type_name("DIR")->required();
   app->add_option("--most-text-only", command->most_text_only,
                   "Filter until a text-only model is right in less than\nso many of 100 pairs")

@@ -1,10 +1,16 @@
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <set>
+#include <string_view>
 
 #include "bifocal/error.h"
 #include "training/captions/caption_edits.h"
+#include "training/captions/edited_captions.h"
 #include "training/captions/text_only.h"
 
 namespace bifocal::training {
@@ -117,17 +123,17 @@ std::vector<Contrast> biased_pairs(std::size_t count, std::uint64_t seed, double
 }
 
 TEST(TextOnly, FindsWhatWordsGiveAwayAndNothingElse) {
-  const TextOnlyClassifier biased(biased_pairs(2000, 1, 0.5), 1);
+  const NgramModel biased(biased_pairs(2000, 1, 0.5), 1);
   EXPECT_GT(biased.accuracy(biased_pairs(1000, 2, 0.5)), 65);
-  const TextOnlyClassifier fair(biased_pairs(2000, 1, 0), 1);
+  const NgramModel fair(biased_pairs(2000, 1, 0), 1);
   EXPECT_NEAR(fair.accuracy(biased_pairs(1000, 2, 0)), 50, 5);
 }
 
 TEST(TextOnly, BalancedPairsTellItNothing) {
   const auto pairs = biased_pairs(1000, 2, 0.5);
-  const TextOnlyClassifier model(biased_pairs(2000, 1, 0.5), 1);
+  const NgramModel model(biased_pairs(2000, 1, 0.5), 1);
   std::vector<Contrast> kept;
-  for (const std::size_t i : balanced_by(model, pairs)) kept.push_back(pairs[i]);
+  for (const std::size_t i : balanced_by(model.margins(pairs), pairs)) kept.push_back(pairs[i]);
   EXPECT_GT(kept.size(), 200U);
   EXPECT_LT(kept.size(), 950U);
   EXPECT_NEAR(model.accuracy(kept), 50, 1e-9);
@@ -147,6 +153,61 @@ TEST(TextOnly, EditedCaptionsAreFilteredUntilTheControlKnowsLittle) {
   // The same again for the same seed.
   EXPECT_EQ(edit_captions(many_captions(900), many_captions(300), 3, 55).rows.back().kept,
             all.kept);
+}
+
+// A text encoder that knows what no n-gram shows: whether a text's vowels are even in number.
+at::Tensor vowels_of(const std::vector<std::string>& texts) {
+  at::Tensor vectors = at::zeros({static_cast<std::int64_t>(texts.size()), 3});
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const auto vowels = std::ranges::count_if(
+        texts[i], [](char c) { return std::string_view("aeiou").find(c) != std::string::npos; });
+    vectors[static_cast<std::int64_t>(i)][vowels % 2] = 1;
+  }
+  return vectors;
+}
+
+// Of pairs without a bias of words, those whose true text has even vowels, with a tenth of errors.
+std::vector<Contrast> biased_by_vowels(std::size_t count, std::uint64_t seed) {
+  std::vector<Contrast> pairs;
+  Random random(seed);
+  for (const Contrast& pair : biased_pairs(count * 3, seed, 0)) {
+    const at::Tensor vectors = vowels_of({pair.true_text, pair.false_text});
+    if (vectors[0].equal(vectors[1])) continue;
+    const bool true_is_even = vectors[0][0].item<float>() == 1;
+    pairs.push_back(pair);
+    if (true_is_even != (random.uniform() > 0.1))
+      std::swap(pairs.back().true_text, pairs.back().false_text);
+  }
+  return pairs;
+}
+
+TEST(TextOnly, VectorsTellWhatTheyKnowAndEncodeEachTextOnce) {
+  std::size_t encoded = 0;
+  std::set<std::string> seen;
+  const auto vectors = std::make_shared<TextVectors>([&](const std::vector<std::string>& texts) {
+    encoded += texts.size();
+    seen.insert(texts.begin(), texts.end());
+    return vowels_of(texts);
+  });
+  const TextVectorModel model(biased_by_vowels(2000, 1), vectors, 1);
+  const auto others = biased_by_vowels(500, 2);
+  EXPECT_NEAR(model.accuracy(others), 90, 4);
+  EXPECT_EQ(model.margins(others), model.margins(others));
+  EXPECT_EQ(encoded, seen.size());
+  std::vector<Contrast> kept;
+  for (const std::size_t i : balanced_by(model.margins(others), others)) kept.push_back(others[i]);
+  EXPECT_NEAR(model.accuracy(kept), 50, 1e-9);
+  EXPECT_TRUE(model.margins({}).empty());
+}
+
+TEST(TextOnly, WhatVectorsShowIsFilteredToo) {
+  const auto vectors = std::make_shared<TextVectors>(vowels_of);
+  const EditedCaptions words = edit_captions(many_captions(900), many_captions(300), 3, 55);
+  const EditedCaptions both = edit_captions(many_captions(900), many_captions(300), 3, 55, vectors);
+  EXPECT_LT(both.rows.back().kept, words.rows.back().kept);
+  EXPECT_GT(both.rows.back().kept, words.rows.back().kept / 10);
+  EXPECT_LT(both.rows.back().text_only_kept, 57);
+  EXPECT_GT(both.sets[0].size(), 0U);
 }
 
 TEST(TextOnly, CaptionsWithoutKnownWordsAreAnError) {

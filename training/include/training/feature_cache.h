@@ -68,6 +68,10 @@ CaptionFeatures encode_captions(const std::vector<std::string>& texts, const tex
                                 const text::Tokenizer& tokenizer, std::int64_t layers,
                                 std::int64_t max_tokens, const EncodingOptions& options);
 
+// [texts, H] float32: their pooled vectors alone, not kept on disk. Throws as encode_images().
+at::Tensor pooled_captions(const std::vector<std::string>& texts, const text::Bert& tower,
+                           const text::Tokenizer& tokenizer, const EncodingOptions& options);
+
 // The layers of `tower` from `first` on, as modules of their own, with weights of their own.
 // Names: "layers.N.…" as in the tower.
 class UpperLayersImpl : public torch::nn::Module {

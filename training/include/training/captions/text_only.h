@@ -1,27 +1,72 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "training/records.h"
 
 namespace bifocal::training {
 
-// Which of two texts looks true without having seen the picture: logistic regression on the
-// difference of their word n-grams (one to three words, and pairs with one left out), hashed, by
-// AdaGrad. What differs between an edited caption and a real one is what such a model finds.
-class TextOnlyClassifier {
+// Which of two texts looks true without having seen the picture.
+class TextOnlyModel {
+ public:
+  virtual ~TextOnlyModel() = default;
+  // Of each pair; above 0: the true text looks true.
+  virtual std::vector<double> margins(std::span<const Contrast> pairs) const = 0;
+  double accuracy(std::span<const Contrast> pairs) const;  // percent; a tie counts half
+};
+
+// Logistic regression on the difference of their word n-grams (one to three words, and pairs with
+// one left out), hashed, by AdaGrad. What differs between an edited caption and a real one is what
+// such a model finds.
+class NgramModel : public TextOnlyModel {
  public:
   // `seed`: of the order of the pairs, and of the hash. Deterministic.
-  TextOnlyClassifier(std::span<const Contrast> pairs, std::uint64_t seed);
-  // Above 0: the true text looks true.
-  double margin(const Contrast& pair) const;
-  double accuracy(std::span<const Contrast> pairs) const;  // percent; a tie counts half
+  NgramModel(std::span<const Contrast> pairs, std::uint64_t seed);
+  std::vector<double> margins(std::span<const Contrast> pairs) const override;
 
  private:
   std::uint64_t seed_;
   std::vector<float> weights_;
+};
+
+// Vectors of texts, each of which is encoded once.
+class TextVectors {
+ public:
+  // [texts, H] float32
+  using Encode = std::function<at::Tensor(const std::vector<std::string>& texts)>;
+  explicit TextVectors(Encode encode) : encode_(std::move(encode)) {}
+  // [2 * pairs, H]: of all true texts, then of all false ones.
+  at::Tensor of(std::span<const Contrast> pairs);
+
+ private:
+  Encode encode_;
+  std::unordered_map<std::string, std::int64_t> rows_;  // of vectors_
+  at::Tensor vectors_;
+};
+
+// An MLP on the vector that a text encoder gives: what it knows of the world's texts tells more of
+// a pair than its words, which it has seen in few captions.
+class TextVectorModel : public TextOnlyModel {
+ public:
+  // Deterministic for a number of threads.
+  TextVectorModel(std::span<const Contrast> pairs, std::shared_ptr<TextVectors> vectors,
+                  std::uint64_t seed);
+  ~TextVectorModel() override;
+  std::vector<double> margins(std::span<const Contrast> pairs) const override;
+
+ private:
+  struct Network;
+  std::shared_ptr<TextVectors> vectors_;
+  std::unique_ptr<Network> network_;
 };
 
 // Contrasts of which a text-only model is right as often as wrong, at every margin and for every
@@ -30,30 +75,7 @@ class TextOnlyClassifier {
 // bias less well than it is: between pairs that it holds for right and for wrong with like margins
 // the part that it does not know remains, and a shift upwards takes that away. Returns the indices
 // that stay, ascending.
-std::vector<std::size_t> balanced_by(const TextOnlyClassifier& model,
+std::vector<std::size_t> balanced_by(std::span<const double> margins,
                                      std::span<const Contrast> pairs, double shift = 0);
-
-struct EditedCaptions {
-  std::vector<RecordSet> sets;  // train, then the others, each record with its contrasts that stay
-  struct Row {
-    std::string kind;            // "all" last
-    std::size_t found = 0;       // pairs of the measured set, before filtering
-    std::size_t kept = 0;        // and after
-    double text_only_found = 0;  // percent: how often a text-only control is right
-    double text_only_kept = 0;
-  };
-  std::vector<Row> rows;
-};
-
-// Edits the captions of `train` and `measured`, and keeps of each kind of `measured` what is
-// balanced by a text-only model (adversarial filtering, Le Bras et al. 2020), with the least shift
-// at which another such model is right less than `most_text_only` percent of the time; or with the
-// last one that leaves 100 pairs. The first model learns from a half of the images of train, the
-// other from a quarter, and the control of the rows from the last quarter: it decides nothing, so
-// that its figures are not flattered by the choice of the shift. The pairs of train are balanced by
-// what learned from other images than theirs. Nothing learns from `measured`. Throws
-// Error(kInvalidArgument) where a set has no contrast.
-EditedCaptions edit_captions(const RecordSet& train, const RecordSet& measured, std::uint64_t seed,
-                             double most_text_only = 53);
 
 }  // namespace bifocal::training
