@@ -19,8 +19,8 @@ class WeightsFollow {
   WeightsFollow& operator=(const WeightsFollow&) = delete;
 };
 
-// A new weight: zero, or from ATen's generator, uniform between -bound and bound or normal with that
-// deviation; unset where weights follow.
+// A new weight: zero, or from ATen's generator, uniform between -bound and bound or normal with
+// that deviation; unset where weights follow.
 at::Tensor zero_weight(at::IntArrayRef sizes);
 at::Tensor uniform_weight(at::IntArrayRef sizes, double bound);
 at::Tensor normal_weight(at::IntArrayRef sizes, double deviation);
