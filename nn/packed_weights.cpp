@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -115,14 +116,15 @@ bool PackedWeights::verify() const {
 
 void PackedWeights::save() const {
   if (key_.empty() || sections_.empty() || had_all()) return;
+  std::error_code ignored;
+  fs::create_directory(path_.parent_path(), ignored);
+  if (::access(path_.parent_path().c_str(), W_OK) != 0) return;  // before the work of a checksum
   std::map<std::string, core::TensorView, std::less<>> views;
   for (const Section& section : sections_)
     views.emplace(section.name, core::TensorView{core::DType::kU8,
                                                  {static_cast<std::int64_t>(section.bytes)},
                                                  {section.memory.get(), section.bytes}});
   try {
-    std::error_code ignored;
-    fs::create_directory(path_.parent_path(), ignored);
     core::write_safetensors(path_, views, {{kKey, key_}, {kChecksum, checksum_of(views)}});
   } catch (const Error&) {  // the next start packs again
   }
