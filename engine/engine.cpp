@@ -56,8 +56,8 @@ void follow(double& average, double observed) {
 Result<PreparedItem> prepare_safely(const JobState& job, std::size_t item) {
   const JobRequest& request = job.request;
   try {
-    return prepare_item(request.items[item], request.options, *request.model,
-                        request.decode_limits);
+    return prepare_item(request.items[item], request.options, *request.model, request.decode_limits,
+                        request.scaled_decode);
   } catch (const Error& error) {
     return error;
   } catch (const std::bad_alloc&) {

@@ -25,13 +25,14 @@ void require_something(const Item& item, Side side) {
 }
 
 void prepare_image(const std::vector<std::byte>& encoded, const models::FusionModel& model,
-                   const vision::DecodeLimits& limits, PreparedItem& prepared) {
-  const vision::Image image = vision::decode(encoded, limits);
+                   const vision::DecodeLimits& limits, bool scaled_decode, PreparedItem& prepared) {
   const vision::Preprocess& preprocess = model.preprocess();
+  const auto [image, width, height] = vision::decode_shrunk(
+      encoded, scaled_decode ? vision::least_size(preprocess) : vision::LeastSize{}, limits);
   prepared.pixels.resize(static_cast<std::size_t>(3 * preprocess.height * preprocess.width));
   vision::preprocess_into(image, preprocess, prepared.pixels);
-  prepared.provenance.image_width = image.width;
-  prepared.provenance.image_height = image.height;
+  prepared.provenance.image_width = width;
+  prepared.provenance.image_height = height;
 }
 
 text::Encoding encode(const Item& item, const text::Tokenizer& tokenizer,
@@ -78,7 +79,8 @@ void prepare_text(const Item& item, const EmbedOptions& options, const models::F
 }  // namespace
 
 PreparedItem prepare_item(const Item& item, const EmbedOptions& options,
-                          const models::FusionModel& model, const vision::DecodeLimits& limits) {
+                          const models::FusionModel& model, const vision::DecodeLimits& limits,
+                          bool scaled_decode) {
   require_something(item, options.side);
   PreparedItem prepared;
   const bool use_image = item.image && options.side != Side::kText;
@@ -86,7 +88,7 @@ PreparedItem prepare_item(const Item& item, const EmbedOptions& options,
   const auto began = std::chrono::steady_clock::now();
   if (use_text) prepare_text(item, options, model, prepared);
   const auto tokenized = std::chrono::steady_clock::now();
-  if (use_image) prepare_image(*item.image, model, limits, prepared);
+  if (use_image) prepare_image(*item.image, model, limits, scaled_decode, prepared);
   prepared.tokenizing = tokenized - began;
   prepared.decoding = std::chrono::steady_clock::now() - tokenized;
   prepared.provenance.side = use_image && use_text ? Side::kFused

@@ -180,7 +180,8 @@ Session Session::open(const std::filesystem::path& path, const LoadOptions& opti
   std::shared_ptr<const models::FusionModel> model = load(bundle, options);
   ModelInfo info = describe(bundle, *model);
   return Session(std::move(model), std::move(info),
-                 {options.max_image_pixels, options.max_image_bytes}, std::move(engine));
+                 {options.max_image_pixels, options.max_image_bytes}, options.scaled_decode,
+                 std::move(engine));
 }
 
 JobRequest Session::request(std::span<const Item> items, const Task& task,
@@ -190,6 +191,7 @@ JobRequest Session::request(std::span<const Item> items, const Task& task,
   request.task = task;
   request.options = options;
   request.decode_limits = limits_;
+  request.scaled_decode = scaled_decode_;
   request.items = items;
   return request;
 }

@@ -36,7 +36,7 @@ engine::Session model_free_session() {
   info.embedding_size = 8;
   info.max_tokens = 32;
   info.label_sets = {{"colours", {"red", "green", "blue"}}};
-  return engine::Session(nullptr, std::move(info), {}, nullptr);
+  return engine::Session(nullptr, std::move(info), {}, false, nullptr);
 }
 
 }  // namespace bifocal::fuzz

@@ -59,10 +59,11 @@ ImageFormat check_encoded(Bytes encoded, const DecodeLimits& limits) {
   return detect_format(encoded);
 }
 
-StoredImage decode_stored(ImageFormat format, Bytes encoded, const DecodeLimits& limits) {
+StoredImage decode_stored(ImageFormat format, Bytes encoded, const DecodeLimits& limits,
+                          const LeastSize& least) {
   switch (format) {
     case ImageFormat::kJpeg:
-      return decode_jpeg(encoded, limits);
+      return decode_jpeg(encoded, limits, least);
     case ImageFormat::kPng:
       return decode_png(encoded, limits);
     case ImageFormat::kWebp:
@@ -117,9 +118,20 @@ ImageHeader read_header(Bytes encoded, const DecodeLimits& limits) {
 }
 
 Image decode(Bytes encoded, const DecodeLimits& limits) {
+  return decode_shrunk(encoded, {}, limits).image;
+}
+
+ShrunkImage decode_shrunk(Bytes encoded, const LeastSize& least, const DecodeLimits& limits) {
   try {
-    StoredImage stored = decode_stored(check_encoded(encoded, limits), encoded, limits);
-    return upright(std::move(stored.image), stored.orientation);
+    const ImageFormat format = check_encoded(encoded, limits);
+    StoredImage stored = decode_stored(format, encoded, limits, least);
+    const bool may_be_shrunk = format == ImageFormat::kJpeg && least.width > 0 && least.height > 0;
+    const ImageHeader whole = may_be_shrunk
+                                  ? read_jpeg_header(encoded)
+                                  : ImageHeader{format, stored.image.width, stored.image.height};
+    const bool on_side = swaps_sides(stored.orientation);
+    return {upright(std::move(stored.image), stored.orientation),
+            on_side ? whole.height : whole.width, on_side ? whole.width : whole.height};
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kImageTooLarge,
                 "there is not enough memory to decode the image; make it smaller or lower the "

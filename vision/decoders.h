@@ -16,11 +16,16 @@ struct StoredImage {
   Orientation orientation = 1;
 };
 
+// Whether the picture as stored lies on its side.
+constexpr bool swaps_sides(Orientation orientation) noexcept { return orientation >= 5; }
+
 // Throws Error(kImageTooLarge). Every decoder calls it between header and allocation.
 void check_limits(const ImageHeader& header, const DecodeLimits& limits);
 
 ImageHeader read_jpeg_header(std::span<const std::byte> encoded);
-StoredImage decode_jpeg(std::span<const std::byte> encoded, const DecodeLimits& limits);
+// Shrunk as far as `least` allows.
+StoredImage decode_jpeg(std::span<const std::byte> encoded, const DecodeLimits& limits,
+                        const LeastSize& least);
 
 ImageHeader read_png_header(std::span<const std::byte> encoded);
 StoredImage decode_png(std::span<const std::byte> encoded, const DecodeLimits& limits);

@@ -131,7 +131,10 @@ class JpegReader {
     return 1;
   }
 
-  Image pixels() {
+  // At 1 / `shrink` of its sides: 1, 2, 4 or 8.
+  Image pixels(unsigned int shrink) {
+    codec_.scale_num = 1;
+    codec_.scale_denom = shrink;
     switch (codec_.num_components) {
       case 1:
       case 3:
@@ -156,9 +159,11 @@ class JpegReader {
   }
 
   Image rows(int components) {
-    Image image{codec_.image_width, codec_.image_height, {}};
-    const std::size_t width = codec_.image_width;
-    image.pixels.resize(3 * width * codec_.image_height);
+    guarded([this] { jpeg_calc_output_dimensions(&codec_); });
+    if (manager_.failure != Failure::kNone) throw error();
+    Image image{codec_.output_width, codec_.output_height, {}};
+    const std::size_t width = codec_.output_width;
+    image.pixels.resize(3 * width * codec_.output_height);
     // CMYK passes through a row of its own.
     std::vector<std::uint8_t> cmyk(components == 4 ? 4 * width : 0);
     guarded([this, width, rgb = image.pixels.data(), cmyk_row = cmyk.data(), components] {
@@ -221,11 +226,19 @@ ImageHeader read_jpeg_header(std::span<const std::byte> encoded) {
   return JpegReader(encoded).header();
 }
 
-StoredImage decode_jpeg(std::span<const std::byte> encoded, const DecodeLimits& limits) {
+StoredImage decode_jpeg(std::span<const std::byte> encoded, const DecodeLimits& limits,
+                        const LeastSize& least) {
   JpegReader reader(encoded);
-  check_limits(reader.header(), limits);
+  const ImageHeader header = reader.header();
+  check_limits(header, limits);
   const Orientation orientation = reader.orientation();
-  return {reader.pixels(), orientation};
+  const LeastSize stored = swaps_sides(orientation) ? LeastSize{least.height, least.width} : least;
+  const bool is_whole = least.width <= 0 || least.height <= 0;
+  unsigned int shrink = is_whole ? 1 : 8;
+  while (shrink > 1 &&
+         (header.width / shrink < stored.width || header.height / shrink < stored.height))
+    shrink /= 2;
+  return {reader.pixels(shrink), orientation};
 }
 
 }  // namespace bifocal::vision

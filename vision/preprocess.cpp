@@ -51,6 +51,13 @@ Image padded(const Image& image, std::int64_t height, std::int64_t width, std::i
 
 }  // namespace
 
+LeastSize least_size(const Preprocess& preprocess) noexcept {
+  constexpr std::int64_t kGap = 2;
+  const bool is_exact = preprocess.resize == Preprocess::Resize::kExact;
+  return {kGap * (is_exact ? preprocess.resize_width : preprocess.resize_height),
+          kGap * preprocess.resize_height};
+}
+
 Image prepare(const Image& image, const Preprocess& preprocess) {
   if (image.width < 1 || image.height < 1)
     throw Error(ErrorCode::kInvalidArgument, "an image without pixels cannot be prepared");

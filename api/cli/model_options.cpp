@@ -63,6 +63,10 @@ void add_limit_options(CLI::App& app, ModelOptions& options) {
   };
   add("--max-pixels", options.load.max_image_pixels, "Refuse images with more pixels");
   add("--max-bytes", options.load.max_image_bytes, "Refuse encoded images with more bytes");
+  app.add_flag(
+         "--scaled-decode", options.load.scaled_decode,
+         "Decode large JPEGs at a fraction of their sides:\nfaster, and vectors differ a little")
+      ->group("Model");
 }
 
 std::filesystem::path bundle_path(const ModelOptions& options) {

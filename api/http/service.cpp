@@ -36,6 +36,7 @@ LoadOptions load_options(const Settings& settings) {
   load.tune = settings.tune;
   load.max_image_pixels = settings.max_pixels;
   load.max_image_bytes = settings.max_image_bytes;
+  load.scaled_decode = settings.scaled_decode;
   load.verify_checksums = settings.verify_checksums;
   load.packed_weights = settings.packed_weights;
   return load;

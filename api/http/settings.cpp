@@ -153,6 +153,8 @@ std::vector<Setting> make_table() {
           "What the model computes in; auto takes the faster on this CPU"),
       flag("tune", "Model", &S::tune,
            "Time this CPU's kernels anew; else what was found before is taken"),
+      flag("scaled-decode", "Model", &S::scaled_decode,
+           "Decode large JPEGs at a fraction of their sides: faster, and vectors differ a little"),
       flag("verify-checksums", "Model", &S::verify_checksums,
            "Compare the bundle's files with their SHA-256 when it is loaded"),
       flag("packed-weights", "Model", &S::packed_weights,

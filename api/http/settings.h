@@ -27,6 +27,7 @@ struct Settings {
   std::vector<std::string> model_names;
   Precision precision = Precision::kFp32;
   bool tune = false;
+  bool scaled_decode = false;
   bool verify_checksums = true;
   bool packed_weights = true;
   int threads = 0;

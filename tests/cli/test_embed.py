@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run, data_uri, json_lines, one_vector, vectors, write_json_lines
+from PIL import Image
 
 CAPTION = "A smiling woman in an orange space suit"
 BATCH_TOLERANCE = 1e-5
@@ -230,6 +231,22 @@ def test_provenance_says_what_was_done(run: Run, photos: Path, tmp_path: Path) -
     assert windows["cut_tokens"] == 0
     assert "longer" not in whole.stderr
     assert np.abs(vectors(whole.stdout)[:2] - vectors(cut.stdout)[:2]).max() < BATCH_TOLERANCE
+
+
+def test_scaled_decode_changes_a_large_photograph_little(run: Run, photos: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.jpg"
+    with Image.open(photos / "astronaut.jpg") as photo:
+        photo.resize((1600, 1200)).save(large, quality=95)
+    small = photos / "astronaut.jpg"
+    path = write_json_lines(tmp_path / "items.jsonl", [{"image": str(large)}, {"image": str(small)}])
+    plain = run("embed", "--input", path, "--provenance").stdout
+    scaled = run("embed", "--input", path, "--provenance", "--scaled-decode").stdout
+    assert [record["provenance"]["image"] for record in json_lines(scaled)] == [
+        record["provenance"]["image"] for record in json_lines(plain)
+    ]
+    cosines = (vectors(plain) * vectors(scaled)).sum(1)
+    assert 0.98 < cosines[0] < 1 - 1e-6
+    assert np.array_equal(vectors(plain)[1], vectors(scaled)[1])
 
 
 def test_limits_refuse_an_image(run: Run, photos: Path) -> None:

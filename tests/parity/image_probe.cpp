@@ -1,6 +1,9 @@
-// image_probe <decode|resize|preprocess> <in.safetensors> <out.safetensors>
+// image_probe <decode|shrink|resize|preprocess> <in.safetensors> <out.safetensors>
 //
 // decode      U8 [n], a file                -> U8 [height, width, 3], or metadata: the error
+// shrink      U8 [n], a file, named         -> the same name, U8 [height, width, 3], and as
+// metadata
+//             "<id>/<width>/<height>"          the whole picture's "<width> <height>"
 // resize      U8 [height, width, 3], named  -> the same name, U8 [height, width, 3]
 //             "<id>/<width>/<height>/<Pillow's number of the filter>"
 // preprocess  U8 [height, width, 3] with    -> "<name>/pixels" U8 [height, width, 3],
@@ -59,6 +62,16 @@ void decode(const std::string& name, const core::TensorView& tensor, Output& out
   }
 }
 
+void shrink(const std::string& name, const core::TensorView& tensor, Output& out) {
+  std::istringstream fields(name.substr(name.find('/')));
+  vision::LeastSize least;
+  char slash = 0;
+  fields >> slash >> least.width >> slash >> least.height;
+  const vision::ShrunkImage shrunk = vision::decode_shrunk(tensor.data, least);
+  out.add(name, shrunk.image);
+  out.metadata[name] = std::to_string(shrunk.width) + " " + std::to_string(shrunk.height);
+}
+
 void resize(const std::string& name, const core::TensorView& tensor, Output& out) {
   std::istringstream fields(name.substr(name.find('/')));
   std::int64_t width = 0, height = 0;
@@ -86,6 +99,7 @@ int run(const std::string& command, const std::string& in, const std::string& to
   Output out;
   for (const auto& [name, tensor] : input.tensors()) {
     if (command == "decode") decode(name, tensor, out);
+    if (command == "shrink") shrink(name, tensor, out);
     if (command == "resize") resize(name, tensor, out);
     if (command == "preprocess") preprocess(name, tensor, input.metadata().at(name), out);
   }
@@ -97,7 +111,7 @@ int run(const std::string& command, const std::string& in, const std::string& to
 
 int main(int argc, char** argv) {
   if (argc != 4) {
-    std::cerr << "usage: image_probe <decode|resize|preprocess> <in> <out>\n";
+    std::cerr << "usage: image_probe <decode|shrink|resize|preprocess> <in> <out>\n";
     return 2;
   }
   try {

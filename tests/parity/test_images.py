@@ -152,6 +152,32 @@ def test_decoding(encoded, run_probe, tmp_path):
     print(f"\n{len(encoded)} pictures; greatest difference by kind: {farthest}")
 
 
+def test_shrunk_jpegs_are_those_of_pillows_draft(run_probe, tmp_path):
+    """Of every orientation; a PNG of the same pixels stays whole."""
+    rng = np.random.default_rng(8)
+    files, expected, whole = {}, {}, {}
+    for i in range(48):
+        width, height = int(rng.integers(40, 400)), int(rng.integers(40, 400))
+        least = int(rng.integers(10, 200)), int(rng.integers(10, 200))
+        image = Image.fromarray(picture(rng, width, height))
+        exif = exif_of(i % 8 + 1)
+        data = saved(image, "JPEG" if i % 6 else "PNG", exif=exif)
+        name = f"{i}/{least[0]}/{least[1]}"
+        files[name] = np.frombuffer(data, np.uint8)
+        drawn = Image.open(io.BytesIO(data))
+        drawn.draft("RGB", least if i % 8 + 1 < 5 else least[::-1])
+        expected[name] = np.asarray(ImageOps.exif_transpose(drawn).convert("RGB"))
+        whole[name] = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size
+    ours, sizes = run(run_probe, tmp_path, "shrink", files)
+    shrunk = set()
+    for name, pixels in expected.items():
+        assert ours[name].shape == pixels.shape, name
+        assert np.abs(ours[name].astype(int) - pixels).max() <= 2, name
+        assert sizes[name] == "{} {}".format(*whole[name])
+        shrunk.add(round(whole[name][0] / pixels.shape[1]))
+    assert shrunk == {1, 2, 4, 8}
+
+
 def test_interlaced_png(run_probe, tmp_path):
     """Pillow reads Adam7 but does not write it: adam7() does."""
     rng = np.random.default_rng(3)

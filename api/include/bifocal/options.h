@@ -29,6 +29,10 @@ struct LoadOptions {
   // Images beyond either limit are refused from their header, before a pixel is allocated.
   std::int64_t max_image_pixels = 50'000'000;
   std::size_t max_image_bytes = 20'000'000;
+  // Decode JPEGs at a half, a quarter or an eighth of their sides where that leaves twice the sides
+  // that the model takes: large photographs take a fraction of the time, and vectors differ a
+  // little.
+  bool scaled_decode = false;
   // Compare every file with the SHA-256 in bifocal.json; packed weights with their own.
   bool verify_checksums = true;
   // Take weights that an earlier load has packed from packed/ in the bundle's directory, and write

@@ -27,6 +27,7 @@ struct PreparedItem {
 // Throws Error for what the item itself has wrong: nothing to embed, the wanted side absent, bytes
 // that do not decode, text that is not UTF-8. Thread-safe.
 PreparedItem prepare_item(const Item& item, const EmbedOptions& options,
-                          const models::FusionModel& model, const vision::DecodeLimits& limits);
+                          const models::FusionModel& model, const vision::DecodeLimits& limits,
+                          bool scaled_decode);
 
 }  // namespace bifocal::engine

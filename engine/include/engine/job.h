@@ -48,6 +48,7 @@ struct JobRequest {
   Task task;
   EmbedOptions options;
   vision::DecodeLimits decode_limits;
+  bool scaled_decode = false;
   std::span<const Item> items;
   std::shared_ptr<const void> owner;          // keeps `items` alive; null where the caller waits
   std::string client;                         // clients take turns, and so do the jobs of each

@@ -52,10 +52,11 @@ class Session {
   static Session open(const std::filesystem::path& bundle, const LoadOptions& options,
                       std::shared_ptr<Engine> engine);
   Session(std::shared_ptr<const models::FusionModel> model, ModelInfo info,
-          const vision::DecodeLimits& limits, std::shared_ptr<Engine> engine)
+          const vision::DecodeLimits& limits, bool scaled_decode, std::shared_ptr<Engine> engine)
       : model_(std::move(model)),
         info_(std::move(info)),
         limits_(limits),
+        scaled_decode_(scaled_decode),
         engine_(std::move(engine)) {}
 
   // These wait. classify() throws Error(kInvalidArgument) for a label set that the bundle does not
@@ -104,6 +105,7 @@ class Session {
   std::shared_ptr<const models::FusionModel> model_;
   ModelInfo info_;
   vision::DecodeLimits limits_;
+  bool scaled_decode_;
   std::shared_ptr<Engine> engine_;
 };
 

@@ -42,4 +42,22 @@ ImageHeader read_header(std::span<const std::byte> encoded, const DecodeLimits& 
 // nothing.
 Image decode(std::span<const std::byte> encoded, const DecodeLimits& limits = {});
 
+// Sides that a picture is wanted with at least, upright; 0: all that it has.
+struct LeastSize {
+  std::int64_t width = 0;
+  std::int64_t height = 0;
+};
+
+struct ShrunkImage {
+  Image image;
+  std::int64_t width = 0;  // of the whole picture, upright
+  std::int64_t height = 0;
+};
+
+// decode(), but that a JPEG is decoded at an eighth, a quarter or a half of its sides where those
+// are not below `least`: by libjpeg's scaled inverse DCT, and by the rule of Pillow's
+// Image.draft(). A large photograph takes a fraction of the time; its pixels differ a little.
+ShrunkImage decode_shrunk(std::span<const std::byte> encoded, const LeastSize& least,
+                          const DecodeLimits& limits = {});
+
 }  // namespace bifocal::vision

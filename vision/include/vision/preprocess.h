@@ -49,6 +49,10 @@ struct Preprocess {
   bool operator==(const Preprocess&) const = default;
 };
 
+// What a picture needs to have for `preprocess` to lose next to nothing: twice the sides that it is
+// resized to, as Pillow's thumbnail() asks of a JPEG that it draws from (reducing_gap).
+LeastSize least_size(const Preprocess& preprocess) noexcept;
+
 // Resize and crop: [height, width, 3] uint8. Of the resized picture only what the crop keeps is
 // computed, so that memory does not depend on the picture's aspect ratio.
 Image prepare(const Image& image, const Preprocess& preprocess);
