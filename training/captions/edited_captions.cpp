@@ -31,13 +31,13 @@ struct Pairs {
   void add_all(const Pairs& from) {
     for (std::size_t i = 0; i < from.contrasts.size(); ++i) add(from, i);
   }
-  // Those that `model` tells nothing about.
-  Pairs balanced(const TextOnlyModel& model, double shift = 0) const {
+  // Those that a model with these margins tells nothing about.
+  Pairs balanced(std::span<const double> margins, double shift = 0) const {
     Pairs kept;
-    for (const std::size_t i : balanced_by(model.margins(contrasts), contrasts, shift))
-      kept.add(*this, i);
+    for (const std::size_t i : balanced_by(margins, contrasts, shift)) kept.add(*this, i);
     return kept;
   }
+  Pairs balanced(const TextOnlyModel& model) const { return balanced(model.margins(contrasts)); }
 };
 
 Pairs edits_of(const RecordSet& records, const CaptionEditor& editor, std::uint64_t seed,
@@ -94,9 +94,10 @@ Pairs filtered(const Pairs& measured, const TextOnlyModel& filter, const TextOnl
     of_kind[measured.contrasts[i].kind].add(measured, i);
   Pairs all_kept;
   for (const auto& [kind, all] : of_kind) {
+    const std::vector<double> margins = filter.margins(all.contrasts);
     Pairs best = all;
     for (double shift = 0; shift <= kMostShift; shift += kShiftStep) {
-      Pairs kept = all.balanced(filter, shift);
+      Pairs kept = all.balanced(margins, shift);
       if (shift > 0 && kept.contrasts.size() < kFewest) break;
       best = std::move(kept);
       if (stop.accuracy(best.contrasts) < most_text_only) break;
