@@ -123,15 +123,11 @@ Image decode(Bytes encoded, const DecodeLimits& limits) {
 
 ShrunkImage decode_shrunk(Bytes encoded, const LeastSize& least, const DecodeLimits& limits) {
   try {
-    const ImageFormat format = check_encoded(encoded, limits);
-    StoredImage stored = decode_stored(format, encoded, limits, least);
-    const bool may_be_shrunk = format == ImageFormat::kJpeg && least.width > 0 && least.height > 0;
-    const ImageHeader whole = may_be_shrunk
-                                  ? read_jpeg_header(encoded)
-                                  : ImageHeader{format, stored.image.width, stored.image.height};
+    StoredImage stored = decode_stored(check_encoded(encoded, limits), encoded, limits, least);
     const bool on_side = swaps_sides(stored.orientation);
-    return {upright(std::move(stored.image), stored.orientation),
-            on_side ? whole.height : whole.width, on_side ? whole.width : whole.height};
+    const std::int64_t width = on_side ? stored.whole_height : stored.whole_width;
+    const std::int64_t height = on_side ? stored.whole_width : stored.whole_height;
+    return {upright(std::move(stored.image), stored.orientation), width, height};
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kImageTooLarge,
                 "there is not enough memory to decode the image; make it smaller or lower the "

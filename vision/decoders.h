@@ -14,6 +14,8 @@ using Orientation = int;
 struct StoredImage {
   Image image;  // as stored
   Orientation orientation = 1;
+  std::int64_t whole_width = image.width;  // before it was shrunk
+  std::int64_t whole_height = image.height;
 };
 
 // Whether the picture as stored lies on its side.

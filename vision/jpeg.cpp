@@ -238,7 +238,7 @@ StoredImage decode_jpeg(std::span<const std::byte> encoded, const DecodeLimits& 
   while (shrink > 1 &&
          (header.width / shrink < stored.width || header.height / shrink < stored.height))
     shrink /= 2;
-  return {reader.pixels(shrink), orientation};
+  return {reader.pixels(shrink), orientation, header.width, header.height};
 }
 
 }  // namespace bifocal::vision
