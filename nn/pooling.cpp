@@ -35,7 +35,11 @@ std::string_view name_of(Pooling pooling) noexcept {
 
 namespace {
 
-bool learns(const at::Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
+// Whether its own loops serve: not where autograd must see, nor on another device.
+bool is_plain(const at::Tensor& x) {
+  const bool learns = at::GradMode::is_enabled() && x.requires_grad();
+  return x.scalar_type() == at::kFloat && x.is_cpu() && !learns;
+}
 
 // The means of what is valid, an item at a time and its tokens in order: LibTorch's sums are
 // regrouped by the shape of the batch, and an item's bits shall not depend on what stands beside
@@ -65,8 +69,7 @@ at::Tensor means(const at::Tensor& tokens, const at::Tensor& valid) {
 
 at::Tensor pool(const at::Tensor& tokens, const at::Tensor& valid, Pooling pooling) {
   if (pooling == Pooling::kCls) return tokens.select(1, 0);
-  if (pooling == Pooling::kMean && tokens.scalar_type() == at::kFloat && !learns(tokens))
-    return means(tokens, valid);
+  if (pooling == Pooling::kMean && is_plain(tokens)) return means(tokens, valid);
   if (!valid.defined()) return pooling == Pooling::kMean ? tokens.mean(1) : tokens.amax(1);
   const at::Tensor padding = valid.logical_not().unsqueeze(-1);  // [B, L, 1]
   // Filled rather than multiplied: whatever stands at a padded position, NaN too, must not count.
@@ -81,8 +84,7 @@ at::Tensor pool(const at::Tensor& tokens, const at::Tensor& valid, Pooling pooli
 
 at::Tensor l2_normalize(const at::Tensor& x) {
   constexpr double kLeast = 1e-12;
-  if (x.scalar_type() != at::kFloat || x.dim() == 0 || learns(x))
-    return x / x.norm(2, -1, /*keepdim=*/true).clamp_min(kLeast);
+  if (x.dim() == 0 || !is_plain(x)) return x / x.norm(2, -1, /*keepdim=*/true).clamp_min(kLeast);
   at::Tensor out = x.clone(at::MemoryFormat::Contiguous);  // [..., size]
   const std::int64_t size = x.size(-1);
   float* row = out.mutable_data_ptr<float>();

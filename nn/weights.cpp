@@ -155,7 +155,7 @@ void write_state_dict(const std::filesystem::path& path, const StateDict& weight
   std::map<std::string, core::TensorView, std::less<>> views;
   std::vector<at::Tensor> keep_alive;
   for (const auto& [name, weight] : weights) {
-    at::Tensor stored = weight.detach();
+    at::Tensor stored = weight.detach().cpu();
     if (stored.is_floating_point()) stored = stored.to(in_memory(stored_as));
     keep_alive.push_back(stored.contiguous());
     const at::Tensor& kept = keep_alive.back();
@@ -165,6 +165,11 @@ void write_state_dict(const std::filesystem::path& path, const StateDict& weight
                   std::span(static_cast<const std::byte*>(kept.const_data_ptr()), kept.nbytes())});
   }
   core::write_safetensors(path, views, metadata);
+}
+
+at::Device device_of(const torch::nn::Module& module) {
+  const std::vector<at::Tensor> parameters = module.parameters();
+  return parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
 }
 
 StateDict state_dict_of(const torch::nn::Module& module) {

@@ -1,11 +1,11 @@
 #include "training/adamw.h"
 
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -30,7 +30,8 @@ AdamW::AdamW(std::vector<ParameterGroup> groups, const Options& options)
   for (const ParameterGroup& group : groups_) {
     std::vector<Moments>& moments = moments_.emplace_back();
     for (const auto& [name, parameter] : group.parameters)
-      moments.push_back({at::zeros_like(parameter), at::zeros_like(parameter), at::zeros({})});
+      moments.push_back({at::zeros_like(parameter), at::zeros_like(parameter),
+                         at::zeros({}, parameter.options().dtype(at::kFloat))});
   }
 }
 
@@ -41,12 +42,11 @@ void AdamW::zero_gradients() {
 
 double AdamW::clip_gradients(double max_norm) {
   const c10::NoGradGuard no_grad;
-  double squares = 0;
+  std::vector<at::Tensor> norms;  // read at once: a device is waited for once
   for (const ParameterGroup& group : groups_)
     for (const auto& [name, parameter] : group.parameters)
-      if (parameter.grad().defined())
-        squares += std::pow(parameter.grad().norm().item<double>(), 2);
-  const double norm = std::sqrt(squares);
+      if (parameter.grad().defined()) norms.push_back(parameter.grad().norm());
+  const double norm = norms.empty() ? 0 : at::stack(norms).to(at::kDouble).norm().item<double>();
   if (max_norm > 0 && norm > max_norm) {
     for (ParameterGroup& group : groups_)
       for (NamedParameter& named : group.parameters)

@@ -145,7 +145,7 @@ at::Tensor logits_by_sides(
   if (parts.size() == 1) return parts.front();
   at::Tensor order = at::empty({next}, at::kLong);
   std::copy(place.begin(), place.end(), order.mutable_data_ptr<std::int64_t>());
-  return at::cat(parts).index_select(0, order);
+  return at::cat(parts).index_select(0, order.to(parts.front().device()));
 }
 
 }  // namespace bifocal::training

@@ -9,15 +9,18 @@
 
 namespace bifocal::training {
 
-at::Tensor class_loss(const at::Tensor& logits, const at::Tensor& targets, const ClassLoss& loss,
+at::Tensor class_loss(const at::Tensor& logits, const at::Tensor& given, const ClassLoss& loss,
                       const ProcessGroup& group) {
+  const at::Tensor targets = given.to(logits.device());
+  const at::Tensor weights =
+      loss.weights.defined() ? loss.weights.to(logits.device()) : at::Tensor();
   const double spread =
       loss.smoothing / (loss.multi_label ? 2.0 : static_cast<double>(targets.size(1)));
   const at::Tensor t = loss.smoothing > 0 ? targets * (1 - loss.smoothing) + spread : targets;
-  const at::Tensor weighted = loss.weights.defined() ? t * loss.weights : t;
+  const at::Tensor weighted = weights.defined() ? t * weights : t;
   if (loss.multi_label)
     return -(weighted * at::log_sigmoid(logits) + (1 - t) * at::log_sigmoid(-logits)).mean();
-  at::Tensor total = (loss.weights.defined() ? targets * loss.weights : targets).sum();
+  at::Tensor total = (weights.defined() ? targets * weights : targets).sum();
   group.sum(total);
   return -(weighted * at::log_softmax(logits, 1)).sum() * static_cast<double>(group.size()) / total;
 }

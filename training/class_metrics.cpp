@@ -25,7 +25,7 @@ at::Tensor in_batches(const Shown& shown, const LogitsOf& logits) {
     parts.push_back(logits({{shown.image.begin() + first, shown.image.begin() + last},
                             {shown.text.begin() + first, shown.text.begin() + last}}));
   }
-  return at::cat(parts).contiguous();
+  return at::cat(parts).cpu().contiguous();
 }
 
 }  // namespace

@@ -24,10 +24,10 @@ std::vector<std::int64_t> chosen(const std::vector<std::int64_t>& of,
 }
 
 ImageStates image_states(const ImageFeatures& images, const at::Tensor& rows,
-                         const at::Tensor& views, bool with_tokens) {
+                         const at::Tensor& views, bool with_tokens, const at::Device& device) {
   ImageStates states;
-  states.pooled = images.pooled.index({rows, views});  // [b, C]
-  if (with_tokens) states.tokens = images.tokens.index({rows, views}).to(at::kFloat);
+  states.pooled = images.pooled.index({rows, views}).to(device);  // [b, C]
+  if (with_tokens) states.tokens = images.tokens.index({rows, views}).to(device).to(at::kFloat);
   states.grid_height = images.grid_height;
   states.grid_width = images.grid_width;
   return states;
@@ -55,8 +55,8 @@ at::Tensor ClassModel::pooled_logits(const at::Tensor& image, const at::Tensor& 
   fusion::FusionOutput output;
   output.vision_pooled = image;
   output.text_pooled = text;
-  output.context =
-      at::zeros({(image.defined() ? image : text).size(0), fusion->config().hidden_size});
+  const at::Tensor& shown = image.defined() ? image : text;
+  output.context = at::zeros({shown.size(0), fusion->config().hidden_size}, shown.options());
   return fusion->classify(output, label_set);
 }
 
@@ -83,6 +83,7 @@ std::vector<ParameterGroup> ClassTraining::parameter_groups() {
 at::Tensor ClassTraining::logits(const ClassExamples& examples, const Shown& shown,
                                  const std::vector<std::int64_t>& views,
                                  std::vector<Random>* randoms) const {
+  const at::Device device = nn::device_of(*model_.fusion);
   return logits_by_sides(shown, [&](const std::vector<std::int64_t>& positions) {
     const auto first = static_cast<std::size_t>(positions.front());
     const bool with_image = shown.image[first] != kNotShown;
@@ -91,7 +92,7 @@ at::Tensor ClassTraining::logits(const ClassExamples& examples, const Shown& sho
     CaptionStates texts;
     if (with_image)
       images = image_states(examples.images, rows_at(shown.image, positions),
-                            index_of(chosen(views, positions)), options_.through_fusion);
+                            index_of(chosen(views, positions)), options_.through_fusion, device);
     if (with_text) {
       const at::Tensor rows = rows_at(shown.text, positions);
       texts.pooled = examples.texts.pooled.index_select(0, rows);
@@ -106,7 +107,10 @@ at::Tensor ClassTraining::logits(const ClassExamples& examples, const Shown& sho
           drop_from(texts.valid, lengths, options_.token_dropout, positions, *randoms);
           texts.pooled = nn::pool(texts.tokens, texts.valid, examples.pooling);
         }
+        texts.valid = texts.valid.to(device);
+        texts.tokens = texts.tokens.to(device);
       }
+      texts.pooled = texts.pooled.to(device);
     }
     if (!options_.through_fusion) return model_.pooled_logits(images.pooled, texts.pooled);
     return model_.fusion->classify(

@@ -100,6 +100,11 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
   return groups;
 }
 
+void ContrastTraining::move_to(const at::Device& device) {
+  fusion_->to(device);
+  vision_.move_to(device);
+}
+
 void ContrastTraining::set_training(bool training) {
   fusion_->train(training);
   if (options_.phase == Phase::kTokenProjections)
@@ -120,23 +125,30 @@ at::Tensor ContrastTraining::cosine_logit(const at::Tensor& image_pooled,
 ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& features,
                                                   const std::vector<std::int64_t>& images,
                                                   const std::vector<std::int64_t>& texts) const {
+  const at::Device device = nn::device_of(*fusion_);
   const at::Tensor image_rows = index_of(images), text_rows = index_of(texts);
-  const at::Tensor text_pooled = features.texts.pooled.index_select(0, text_rows);  // [P, H]
-  if (options_.phase == Phase::kPooledHeads)
-    return {
-        cosine_logit(features.images.pooled.select(1, 0).index_select(0, image_rows), text_pooled),
-        {}};
+  const at::Tensor text_pooled =
+      features.texts.pooled.index_select(0, text_rows).to(device);  // [P, H]
+  if (options_.phase == Phase::kPooledHeads) {
+    const at::Tensor pooled = features.images.pooled.select(1, 0).index_select(0, image_rows);
+    return {cosine_logit(pooled.to(device), text_pooled), {}};
+  }
   const at::Tensor lengths = features.texts.lengths.index_select(0, text_rows);
   const std::int64_t longest = lengths.max().item<std::int64_t>();
-  const at::Tensor valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [P, L]
-  const at::Tensor text_tokens =
-      features.texts.hidden.index_select(0, text_rows).narrow(1, 0, longest).to(at::kFloat);
+  const at::Tensor valid =
+      (at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1)).to(device);  // [P, L]
+  const at::Tensor text_tokens = features.texts.hidden.index_select(0, text_rows)
+                                     .narrow(1, 0, longest)
+                                     .to(device)
+                                     .to(at::kFloat);
   // Each image once, however many pairs show it; its stages are trained in the last phase alone.
-  const auto [distinct, place] = at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
+  const auto [distinct, inverse] =
+      at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
+  const at::Tensor place = inverse.to(device);
   const ImageStates image_states = [&, &distinct = distinct] {
     const c10::AutoGradMode trained(options_.phase == Phase::kFusion &&
                                     c10::GradMode::is_enabled());
-    return vision_.forward(features.images, distinct, at::zeros_like(distinct));
+    return vision_.forward(features.images, distinct, at::zeros_like(distinct), device);
   }();
   const CaptionStates text_states{text_tokens, text_pooled, valid};
   fusion::FusionInput both = fusion_input(&image_states, &text_states);
@@ -147,7 +159,7 @@ ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& featur
     output.late_interaction = at::zeros_like(output.late_interaction);
     return {whole, fusion_->match(output)};
   }
-  const at::Tensor given = [&, &place = place] {
+  const at::Tensor given = [&] {
     const c10::NoGradGuard no_grad;
     return cosine_logit(image_states.pooled.index_select(0, place), text_pooled);
   }();
@@ -177,7 +189,7 @@ Loss ContrastTraining::loss(const Batch& batch) {
   const auto kinds_shown = static_cast<double>(kinds.size());
   if (pairs == 0) {
     // A batch of images without a contrast of these kinds teaches nothing.
-    at::Tensor nothing = at::zeros({});
+    at::Tensor nothing = at::zeros({}, nn::device_of(*fusion_));
     for (const ParameterGroup& group : parameter_groups())
       nothing = nothing + group.parameters.front().parameter.sum() * 0;
     return {nothing, {{"match", 0}, {"ranking", 0}, {"right", 0}, {"kinds", kinds_shown}}};
@@ -216,8 +228,8 @@ Metrics ContrastTraining::evaluate() {
       texts.push_back(validation_.pairs[p].true_text);
       false_texts.push_back(validation_.pairs[p].false_text);
     }
-    const at::Tensor yes = logits(validation_, images, texts).whole.contiguous();
-    const at::Tensor no = logits(validation_, images, false_texts).whole.contiguous();
+    const at::Tensor yes = logits(validation_, images, texts).whole.cpu().contiguous();
+    const at::Tensor no = logits(validation_, images, false_texts).whole.cpu().contiguous();
     const float* of_true = yes.const_data_ptr<float>();
     const float* of_false = no.const_data_ptr<float>();
     for (std::size_t p = begin; p < end; ++p) {

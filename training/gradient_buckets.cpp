@@ -49,7 +49,7 @@ GradientBuckets::GradientBuckets(const ProcessGroup& group,
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     Bucket& bucket = buckets_[i];
     const auto marks = static_cast<std::int64_t>(bucket.parameters.size());
-    bucket.flat = at::zeros({bucket.size() + marks}, at::kFloat);
+    bucket.flat = at::zeros({bucket.size() + marks}, bucket.parameters.front().options());
     for (const at::Tensor& parameter : bucket.parameters)
       torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::make_unique<Hook>(*this, i));
   }

@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "bifocal/error.h"
@@ -62,9 +63,26 @@ nn::StateDict ImageTuning::state() {
   return state;
 }
 
+void ImageTuning::move_to(const at::Device& device) {
+  model_.fusion->to(device);
+  vision_->to(device);
+}
+
 void ImageTuning::set_training(bool training) {
   model_.fusion->train(training);
   set_vision_training(*vision_, training, options_.live_batch_norm, options_.frozen_stages);
+}
+
+at::Tensor ImageTuning::logits(const Shown& shown, const at::Tensor& images,
+                               const at::Tensor& texts) const {
+  const at::Device device = nn::device_of(*model_.fusion);
+  return logits_by_sides(shown, [&](const std::vector<std::int64_t>& positions) {
+    const auto side = [&](const at::Tensor& pooled, const std::vector<std::int64_t>& rows) {
+      if (rows[static_cast<std::size_t>(positions.front())] == kNotShown) return at::Tensor();
+      return pooled.index_select(0, rows_at(rows, positions).to(pooled.device())).to(device);
+    };
+    return model_.pooled_logits(side(images, shown.image), side(texts, shown.text));
+  });
 }
 
 Loss ImageTuning::loss(const Batch& batch) {
@@ -90,24 +108,21 @@ Loss ImageTuning::loss(const Batch& batch) {
     pixels = mix_pixels(pixels, mixture);
     targets = mix_targets(targets, mixture);
   }
-  const at::Tensor pooled = vision_->forward_features(pixels).pooled;  // [B, C]
-  const at::Tensor logits = logits_by_sides(shown, [&](const std::vector<std::int64_t>& positions) {
-    const auto first = static_cast<std::size_t>(positions.front());
-    at::Tensor image, text;
-    if (shown.image[first] != kNotShown)
-      image = pooled.index_select(0, rows_at(shown.image, positions));
-    if (shown.text[first] != kNotShown)
-      text = train_.texts.pooled.index_select(0, rows_at(shown.text, positions));
-    return model_.pooled_logits(image, text);
-  });
-  return {class_loss(logits, targets, options_.loss, *batch.group), {}};
+  const at::Tensor pooled =
+      vision_->forward_features(pixels.to(nn::device_of(*vision_))).pooled;  // [B, C]
+  return {
+      class_loss(logits(shown, pooled, train_.texts.pooled), targets, options_.loss, *batch.group),
+      {}};
 }
 
 std::vector<ClassSide> ImageTuning::validation_sides() {
   const c10::NoGradGuard no_grad;
   at::Tensor pooled;  // [images, C]
   if (!validation_pictures_.empty()) {
-    const vision::CompiledEfficientNet compiled = vision_->compile(nn::Precision::kFp32);
+    const at::Device device = nn::device_of(*vision_);
+    // Our own kernels are the CPU's.
+    std::optional<vision::CompiledEfficientNet> compiled;
+    if (device.is_cpu()) compiled.emplace(vision_->compile(nn::Precision::kFp32));
     ImageLoader loader(validation_pictures_, preprocess_, {}, options_.threads);
     std::vector<at::Tensor> parts;
     const auto batch_at = [&](std::size_t begin) {
@@ -123,21 +138,14 @@ std::vector<ClassSide> ImageTuning::validation_sides() {
       if (begin + kEvaluatedTogether < validation_pictures_.size())
         loader.prepare(batch_at(begin + kEvaluatedTogether));
       const c10::InferenceMode inference;
-      parts.push_back(compiled.forward_features(pixels).pooled);
+      parts.push_back(compiled ? compiled->forward_features(pixels).pooled
+                               : vision_->forward_features(pixels.to(device)).pooled);
     }
     pooled = at::cat(parts);
   }
   // Rows of the frozen tower's images are in the order of the records, as these are.
   return class_sides(validation_, [&](const Shown& shown) {
-    return logits_by_sides(shown, [&](const std::vector<std::int64_t>& positions) {
-      const auto first = static_cast<std::size_t>(positions.front());
-      at::Tensor image, text;
-      if (shown.image[first] != kNotShown)
-        image = pooled.index_select(0, rows_at(shown.image, positions));
-      if (shown.text[first] != kNotShown)
-        text = validation_.texts.pooled.index_select(0, rows_at(shown.text, positions));
-      return model_.pooled_logits(image, text);
-    });
+    return logits(shown, pooled, validation_.texts.pooled);
   });
 }
 

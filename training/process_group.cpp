@@ -83,7 +83,7 @@ struct ProcessGroup::Connection {
   }
 
   at::Tensor gather(std::int64_t rank, const at::Tensor& own) const {
-    const at::Tensor rows = own.contiguous();
+    const at::Tensor rows = own.cpu().contiguous();
     std::vector<std::vector<at::Tensor>> parts(1);
     for (int i = 0; i < gloo->getSize(); ++i) parts[0].push_back(at::empty_like(rows));
     std::vector<at::Tensor> sent{rows};
@@ -92,7 +92,7 @@ struct ProcessGroup::Connection {
     } catch (const c10::Error& error) {
       lost(rank, "gathering", error.what());
     }
-    return at::cat(parts[0]);
+    return at::cat(parts[0]).to(own.device());
   }
 };
 
@@ -119,19 +119,26 @@ class Gather : public torch::autograd::Function<Gather> {
 
 class GlooSum : public ProcessGroup::Sum {
  public:
-  GlooSum(std::int64_t rank, c10::intrusive_ptr<c10d::Work> work)
-      : rank_(rank), work_(std::move(work)) {}
+  // `travelling` is `values` itself, or on the host a copy of it.
+  GlooSum(std::int64_t rank, c10::intrusive_ptr<c10d::Work> work, at::Tensor values,
+          at::Tensor travelling)
+      : rank_(rank),
+        work_(std::move(work)),
+        values_(std::move(values)),
+        travelling_(std::move(travelling)) {}
   void wait() override {
     try {
       work_->wait();
     } catch (const std::exception& error) {
       lost(rank_, "summing", error.what());
     }
+    if (!travelling_.is_same(values_)) values_.copy_(travelling_);
   }
 
  private:
   std::int64_t rank_;
   c10::intrusive_ptr<c10d::Work> work_;
+  at::Tensor values_, travelling_;
 };
 
 class NothingToSum : public ProcessGroup::Sum {
@@ -203,9 +210,10 @@ at::Tensor ProcessGroup::gather(const at::Tensor& own) const {
 
 std::unique_ptr<ProcessGroup::Sum> ProcessGroup::begin_sum(at::Tensor& values) const {
   if (!connection_) return std::make_unique<NothingToSum>();
-  std::vector<at::Tensor> tensors{values};
+  std::vector<at::Tensor> tensors{values.cpu()};
   try {
-    return std::make_unique<GlooSum>(rank_, connection_->gloo->allreduce(tensors));
+    auto work = connection_->gloo->allreduce(tensors);
+    return std::make_unique<GlooSum>(rank_, std::move(work), values, tensors.front());
   } catch (const std::exception& error) {
     lost(rank_, "summing", error.what());
   }
@@ -215,12 +223,13 @@ void ProcessGroup::sum(at::Tensor& values) const { begin_sum(values)->wait(); }
 
 void ProcessGroup::broadcast(at::Tensor& values) const {
   if (!connection_) return;
-  std::vector<at::Tensor> tensors{values};
+  std::vector<at::Tensor> tensors{values.cpu()};
   try {
     Connection::finish(rank_, "broadcasting", connection_->gloo->broadcast(tensors));
   } catch (const c10::Error& error) {
     lost(rank_, "broadcasting", error.what());
   }
+  if (!tensors.front().is_same(values)) values.copy_(tensors.front());
 }
 
 std::string ProcessGroup::from_first(const std::function<std::string()>& make) const {

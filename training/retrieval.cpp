@@ -55,11 +55,16 @@ Drawn draw(const PairFeatures& pairs, const Batch& batch, const std::vector<std:
   return drawn;
 }
 
-Lesson lesson_of(const PairFeatures& pairs, const Drawn& drawn) {
+at::Tensor rows_of(const at::Tensor& data, const std::vector<std::int64_t>& rows,
+                   const at::Device& device) {
+  return data.index_select(0, index_of(rows)).to(device);
+}
+
+Lesson lesson_of(const PairFeatures& pairs, const Drawn& drawn, const at::Device& device) {
   if (!pairs.teacher.defined()) return {};
-  return {pairs.teacher.images.index_select(0, index_of(drawn.images)),
-          pairs.teacher.captions.index_select(0, index_of(drawn.first)),
-          pairs.teacher.captions.index_select(0, index_of(drawn.second))};
+  return {rows_of(pairs.teacher.images, drawn.images, device),
+          rows_of(pairs.teacher.captions, drawn.first, device),
+          rows_of(pairs.teacher.captions, drawn.second, device)};
 }
 
 // Some cells of each image's map, drawn anew each time. [B, n] int64, or undefined: all of them.
@@ -83,6 +88,12 @@ void clamp_scale(fusion::FusionTransformerImpl& fusion) {
 }
 
 }  // namespace
+
+void RetrievalModel::move_to(const at::Device& device) {
+  fusion->to(device);
+  text->to(device);
+  vision.move_to(device);
+}
 
 std::vector<std::int64_t> first_captions(const PairFeatures& pairs) {
   return {pairs.first.begin(), pairs.first.end() - 1};
@@ -111,16 +122,18 @@ void PooledHeads::set_training(bool training) { model_.fusion->train(training); 
 Loss PooledHeads::loss(const Batch& batch) {
   const Drawn drawn = draw(train_, batch, batch.samples);
   const at::Tensor scale = model_.fusion->logit_scale().exp();
+  const at::Device device = model_.device();
   const at::Tensor image = model_.fusion->own_image_vector(
-      train_.images.pooled.index({index_of(drawn.images), index_of(drawn.views)}));
+      train_.images.pooled.index({index_of(drawn.images), index_of(drawn.views)}).to(device));
   const at::Tensor first =
-      model_.fusion->own_text_vector(train_.captions.pooled.index_select(0, index_of(drawn.first)));
-  const at::Tensor second = model_.fusion->own_text_vector(
-      train_.captions.pooled.index_select(0, index_of(drawn.second)));
+      model_.fusion->own_text_vector(rows_of(train_.captions.pooled, drawn.first, device));
+  const at::Tensor second =
+      model_.fusion->own_text_vector(rows_of(train_.captions.pooled, drawn.second, device));
   const at::Tensor pairs = 0.5 * (info_nce(image, first, scale, *batch.group) +
                                   info_nce(image, second, scale, *batch.group));
   Loss loss{pairs, {{"pairs", pairs.item<double>()}}};
-  add_teacher(loss, image, first, second, scale, teacher_, lesson_of(train_, drawn), *batch.group);
+  add_teacher(loss, image, first, second, scale, teacher_, lesson_of(train_, drawn, device),
+              *batch.group);
   return loss;
 }
 
@@ -129,8 +142,10 @@ void PooledHeads::after_step() { clamp_scale(*model_.fusion); }
 Metrics PooledHeads::evaluate() {
   const c10::NoGradGuard no_grad;
   RetrievalVectors vectors;
-  vectors.image = model_.fusion->own_image_vector(validation_.images.pooled.select(1, 0));
-  vectors.text = model_.fusion->own_text_vector(validation_.captions.pooled);
+  const at::Device device = model_.device();
+  vectors.image =
+      model_.fusion->own_image_vector(validation_.images.pooled.select(1, 0).to(device)).cpu();
+  vectors.text = model_.fusion->own_text_vector(validation_.captions.pooled.to(device)).cpu();
   return retrieval_metrics(vectors, validation_.first);
 }
 
@@ -187,7 +202,8 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
   const at::Tensor lengths = pairs.captions.lengths.index_select(0, index);  // [B]
   const std::int64_t longest = std::max(padded, lengths.max().item<std::int64_t>());
   CaptionStates states;
-  states.valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [B, L]
+  const at::Device device = model_.device();
+  states.valid = (at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1)).to(device);  // [B, L]
   // The layers see captions of like length together: half of a batch's padding is not computed.
   const at::Tensor order = at::argsort(lengths, /*stable=*/true, 0);
   std::vector<at::Tensor> parts;
@@ -195,12 +211,14 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
     const std::int64_t length = lengths.index_select(0, part).max().item<std::int64_t>();
     const at::Tensor hidden = pairs.captions.hidden.index_select(0, index.index_select(0, part))
                                   .narrow(1, 0, length)
+                                  .to(device)
                                   .to(at::kFloat);
-    const at::Tensor tokens =
-        model_.text->forward(hidden, states.valid.index_select(0, part).narrow(1, 0, length));
+    const at::Tensor valid = states.valid.index_select(0, part.to(device)).narrow(1, 0, length);
+    const at::Tensor tokens = model_.text->forward(hidden, valid);
     parts.push_back(at::constant_pad_nd(tokens, {0, 0, 0, longest - length}));
   }
-  states.tokens = at::cat(parts).index_select(0, at::argsort(order, true, 0));  // [B, L, H]
+  const at::Tensor back = at::argsort(order, true, 0).to(device);
+  states.tokens = at::cat(parts).index_select(0, back);  // [B, L, H]
   states.pooled = nn::pool(states.tokens, states.valid, model_.pooling);
   return states;
 }
@@ -208,7 +226,8 @@ CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
 ImageStates FusionRetrieval::plain_images(const PairFeatures& pairs,
                                           const std::vector<std::int64_t>& rows) const {
   return model_.vision.forward(pairs.images, index_of(rows),
-                               at::zeros({static_cast<std::int64_t>(rows.size())}, at::kLong));
+                               at::zeros({static_cast<std::int64_t>(rows.size())}, at::kLong),
+                               model_.device());
 }
 
 Loss FusionRetrieval::loss(const Batch& batch) {
@@ -222,19 +241,22 @@ Loss FusionRetrieval::loss(const Batch& batch) {
   const Drawn drawn = draw(train_, batch, batch.samples);
   const CaptionStates first = captions(train_, drawn.first, longest);
   const CaptionStates second = captions(train_, drawn.second);
+  const at::Device device = model_.device();
   ImageStates images =
-      model_.vision.forward(train_.images, index_of(drawn.images), index_of(drawn.views));
+      model_.vision.forward(train_.images, index_of(drawn.images), index_of(drawn.views), device);
   images.cells = draw_cells(drawn.randoms, images.tokens.size(1), options_.visual_tokens);
-  if (images.cells.defined())
+  if (images.cells.defined()) {
+    images.cells = images.cells.to(device);
     images.tokens =
         images.tokens.gather(1, images.cells.unsqueeze(-1).expand({-1, -1, images.tokens.size(2)}));
+  }
   const double scale = std::exp(model_.fusion->logit_scale().item<double>());
   return retrieval_loss(
       *model_.fusion, images, first, second, options_.weights,
       [&](const at::Tensor& cosines) {
-        return draw_false_pairs(cosines, scale, options_.match_pairs, batch.random());
+        return draw_false_pairs(cosines.cpu(), scale, options_.match_pairs, batch.random());
       },
-      *batch.group, lesson_of(train_, drawn));
+      *batch.group, lesson_of(train_, drawn, device));
 }
 
 void FusionRetrieval::after_step() { clamp_scale(*model_.fusion); }
@@ -269,11 +291,11 @@ Metrics FusionRetrieval::evaluate() {
     false_match.push_back(
         model_.fusion->match(model_.fusion->forward(fusion_input(&pictures, &false_captions))));
   }
-  RetrievalVectors vectors{at::cat(image),
-                           at::cat(text),
-                           at::cat(fused),
-                           at::cat(true_match),
-                           at::cat(false_match),
+  RetrievalVectors vectors{at::cat(image).cpu(),
+                           at::cat(text).cpu(),
+                           at::cat(fused).cpu(),
+                           at::cat(true_match).cpu(),
+                           at::cat(false_match).cpu(),
                            {},
                            {}};
   const at::Tensor first_texts =

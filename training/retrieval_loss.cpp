@@ -226,11 +226,14 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
     chosen = share_of(chosen, group);
     const ImageStates images_of_all = gather(images, group);
     const CaptionStates captions_of_all = gather(first, group);
-    const at::Tensor rows = index_of(chosen.pair);
+    const auto index = [device = image.device()](const std::vector<std::int64_t>& positions) {
+      return index_of(positions, device);
+    };
+    const at::Tensor rows = index(chosen.pair);
     const ImageStates true_images = select(images_of_all, rows);
     const CaptionStates true_captions = select(captions_of_all, rows);
-    const CaptionStates false_captions = select(captions_of_all, index_of(chosen.caption));
-    const ImageStates false_images = select(images_of_all, index_of(chosen.image));
+    const CaptionStates false_captions = select(captions_of_all, index(chosen.caption));
+    const ImageStates false_images = select(images_of_all, index(chosen.image));
     const at::Tensor yes = group.gather(fusion.match(both)).index_select(0, rows);  // [p]
     const at::Tensor no_1 = fusion.match(embed(&true_images, &false_captions));     // [p]
     const at::Tensor no_2 = fusion.match(embed(&false_images, &true_captions));     // [p]
@@ -244,8 +247,8 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
       const at::Tensor text_rows = group.gather(lesson.first);
       const auto taught = [&](const std::vector<std::int64_t>& of_image,
                               const std::vector<std::int64_t>& of_text) {
-        return (image_rows.index_select(0, index_of(of_image)) *
-                text_rows.index_select(0, index_of(of_text)))
+        return (image_rows.index_select(0, index(of_image)) *
+                text_rows.index_select(0, index(of_text)))
                    .sum(1) /
                weights.teacher.temperature;
       };

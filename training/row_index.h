@@ -9,9 +9,10 @@
 
 namespace bifocal::training {
 
-// [n] int64, for index_select() and index().
-inline at::Tensor index_of(const std::vector<std::int64_t>& rows) {
-  return at::tensor(rows, at::kLong);
+// [n] int64, for index_select() and index() of what is on `device`.
+inline at::Tensor index_of(const std::vector<std::int64_t>& rows,
+                           const at::Device& device = at::kCPU) {
+  return at::tensor(rows, at::kLong).to(device);
 }
 
 // first, ..., last - 1

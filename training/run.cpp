@@ -10,6 +10,7 @@
 #include "bifocal/error.h"
 #include "core/files.h"
 #include "nn/precision.h"
+#include "training/device.h"
 #include "training/encoders.h"
 #include "training/event_observer.h"
 #include "training/model_card.h"
@@ -46,8 +47,9 @@ LoopSettings loop_settings(const TrainConfig& config, const std::string& phase) 
   settings.final_rate = config.final_rate;
   settings.clip_norm = config.clip_norm;
   settings.average_decay = config.average_decay;
-  settings.bf16 = config.bf16 == "on" ||
-                  (config.bf16 == "auto" && nn::fastest_precision() == nn::Precision::kBf16);
+  settings.device = device_named(config.device);
+  settings.bf16 = config.bf16 == "on" || (config.bf16 == "auto" && settings.device.is_cpu() &&
+                                          nn::fastest_precision() == nn::Precision::kBf16);
   settings.evaluate_every = config.evaluate_every;
   settings.patience = config.patience;
   settings.checkpoint_every = config.checkpoint_every;
@@ -66,6 +68,7 @@ RunReport run_training(const TrainConfig& given, const RunOptions& asked) {
   if (fs::exists(given.out) && !options.replace)
     throw Error(ErrorCode::kInvalidArgument,
                 given.out + ": exists; choose another --out, or replace it with --force");
+  device_named(given.device);  // said before hours of encoding
   const TrainConfig config = with_encoders_of_bundle(given);
   const fs::path run = run_directory(config);
   std::error_code failure;

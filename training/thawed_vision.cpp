@@ -74,16 +74,19 @@ UpperStages::UpperStages(const vision::EfficientNet& tower, std::size_t frozen, 
       blocks_(vision::blocks_of_stages(tower->config(), frozen)) {}
 
 ImageStates UpperStages::forward(const ImageFeatures& features, const at::Tensor& rows,
-                                 const at::Tensor& views) const {
+                                 const at::Tensor& views, const at::Device& device) const {
+  const auto chosen = [&](const at::Tensor& of_pictures) {
+    return of_pictures.index({rows, views}).to(device).to(at::kFloat);
+  };
   ImageStates states;
   states.grid_height = features.grid_height;
   states.grid_width = features.grid_width;
   if (empty()) {
-    states.tokens = features.tokens.index({rows, views}).to(at::kFloat);
-    states.pooled = features.pooled.index({rows, views});
+    states.tokens = chosen(features.tokens);
+    states.pooled = chosen(features.pooled);
     return states;
   }
-  const at::Tensor map = features.map.index({rows, views}).to(at::kFloat).permute({0, 3, 1, 2});
+  const at::Tensor map = chosen(features.map).permute({0, 3, 1, 2});
   const vision::VisionOutput output = tower_->weights().forward_from(map, blocks_);
   states.tokens = output.tokens;
   states.pooled = output.pooled;
@@ -95,6 +98,10 @@ std::vector<ParameterGroup> UpperStages::parameter_groups(double learning_rate, 
   if (empty()) return {};
   return vision_groups(*tower_, learning_rate, layer_decay, weight_decay,
                        static_cast<std::int64_t>(frozen_));
+}
+
+void UpperStages::move_to(const at::Device& device) {
+  if (!empty()) tower_->to(device);
 }
 
 void UpperStages::set_training(bool training) {

@@ -124,8 +124,11 @@ std::vector<TrainConfigKey> make_keys() {
       whole("seeds", "Run", &C::seeds, 1, 1000,
             "So many runs, from `seed` upwards; the best is kept, mean and deviation are reported"),
       whole("threads", "Run", &C::threads, 0, 1024, "Threads to train with; 0: one a core"),
+      text("device", "Run", &C::device,
+           "What to train on: cpu, or cuda or cuda:N with a LibTorch that has it"),
       word("bf16", "Run", &C::bf16, {"auto", "on", "off"},
-           "Matrix products in bfloat16, weights in float32; auto: where that is faster here"),
+           "Matrix products in bfloat16, weights in float32; auto: where that is faster on this "
+           "CPU, and not on another device"),
       whole("checkpoint_every", "Run", &C::checkpoint_every, 0, kMany,
             "Steps between checkpoints; 0: at the end and on Ctrl-C alone"),
       whole("log_every", "Run", &C::log_every, 1, kMany, "Steps between lines of metrics.jsonl"),

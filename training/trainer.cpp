@@ -385,7 +385,8 @@ class Loop {
 
 }  // namespace
 
-// What decides the weights; how often to look or to save does not.
+// What decides the weights, if only by settings: a run may go on elsewhere. How often to look or to
+// save does not.
 nlohmann::json LoopSettings::to_json() const {
   return {{"phase", phase},
           {"seed", seed},
@@ -409,7 +410,11 @@ nlohmann::json LoopSettings::to_json() const {
 TrainingResult train(Trainable& trainable, const LoopSettings& settings, const RunPlace& place) {
   std::filesystem::create_directories(place.directory);
   const ProcessGroup alone;
-  return Loop(trainable, settings, place, place.group != nullptr ? *place.group : alone).run();
+  trainable.move_to(settings.device);
+  const TrainingResult result =
+      Loop(trainable, settings, place, place.group != nullptr ? *place.group : alone).run();
+  trainable.move_to(at::kCPU);
+  return result;
 }
 
 }  // namespace bifocal::training

@@ -18,6 +18,7 @@
 #include "encoded_picture.h"
 #include "models/bundle.h"
 #include "models/fusion_model.h"
+#include "second_device.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
 #include "training/evaluation/bundle_evaluation.h"
@@ -228,6 +229,28 @@ TEST_F(ClassesRun, LiveBatchNormsLearnStatistics) {
   const auto after = core::Safetensors::open(directory / "made/vision/model.safetensors");
   EXPECT_FALSE(std::ranges::equal(before.at("head.norm.running_mean").data,
                                   after.at("head.norm.running_mean").data));
+}
+
+TEST_F(ClassesRun, ClassifyTrainsOnAnotherDeviceAsOnTheCpu) {
+  testing::expect_same_on_second_device(
+      directory.path(),
+      [this](const std::string& out) {
+        return config(
+            "classify", out,
+            {{"through_fusion", true}, {"class_weights", "balanced"}, {"token_dropout", 0.2}});
+      },
+      {"class-head", "fusion"});
+}
+
+TEST_F(ClassesRun, FineTuningTrainsOnAnotherDeviceAsOnTheCpu) {
+  testing::expect_same_on_second_device(
+      directory.path(),
+      [this](const std::string& out) {
+        return config("finetune-image", out,
+                      {{"mixup", 0.2}, {"drop_connect", 0.1}, {"batch_norm", "live"}});
+      },
+      {"class-head", "fine-tuning"}, /*ranks=*/false,
+      "project.norm.bias");  // which a live batch norm behind it takes out again
 }
 
 TEST_F(ClassesRun, AFolderOfPhotographsAndSeveralSeeds) {

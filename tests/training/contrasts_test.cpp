@@ -16,6 +16,7 @@
 #include "models/bundle.h"
 #include "models/fusion_model.h"
 #include "ranks.h"
+#include "second_device.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
 #include "training/contrast_training.h"
@@ -177,6 +178,14 @@ TEST_F(ContrastsRun, TwoProcessesTrainAsOneDoes) {
   };
   testing::expect_two_train_as_one(directory.path(), without_masks,
                                    {"pooled-heads", "token-projections", "fusion"});
+}
+
+TEST_F(ContrastsRun, TrainsOnAnotherDeviceAsOnTheCpu) {
+  testing::expect_same_on_second_device(directory.path(),
+                                        [this](const std::string& out) {
+                                          return config(out, {{"vision_stages", 1}});
+                                        },
+                                        {"pooled-heads", "token-projections", "fusion"});
 }
 
 TEST_F(ContrastsRun, BeginsWithTheFusionLayerOfABundle) {

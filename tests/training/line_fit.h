@@ -28,6 +28,9 @@ class LineFit : public training::Trainable {
     return {{"weight", {{"weight", weight_}}, 0.05, 0.01}, {"bias", {{"bias", bias_}}, 0.1, 0.01}};
   }
   nn::StateDict state() override { return {{"weight", weight_}, {"bias", bias_}, {"seen", seen_}}; }
+  void move_to(const at::Device& device) override {
+    for (at::Tensor* each : {&weight_, &bias_, &seen_}) each->set_data(each->to(device));
+  }
   void set_training(bool training) override { training_ = training; }
   std::size_t sample_count() const override { return samples_; }
   std::string sample_id(std::size_t sample) const override {

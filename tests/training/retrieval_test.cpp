@@ -23,6 +23,7 @@
 #include "models/fusion_model.h"
 #include "nn/weights.h"
 #include "ranks.h"
+#include "second_device.h"
 #include "temporary_directory.h"
 #include "tiny_bundle.h"
 #include "training/run.h"
@@ -259,6 +260,32 @@ TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
   core::write_file_atomically(parts.text / "config.json", text.dump());
   testing::expect_two_train_as_one(directory.path(), without_masks, {"pooled-heads", "fusion"});
   EXPECT_TRUE(fs::exists(directory / "two" / "bifocal.json"));
+}
+
+TEST_F(RetrievalRun, TrainsOnAnotherDeviceAsOnTheCpu) {
+  const fs::path teacher = directory / "teacher";
+  models::write_bundle(parts, teacher, /*replace=*/false);
+  testing::expect_same_on_second_device(directory.path(),
+                                        [&](const std::string& out) {
+                                          TrainConfig config = this->config(out);
+                                          config.vision_stages = 1;
+                                          config.late_weight = 0.5;
+                                          config.teacher = teacher.string();
+                                          return config;
+                                        },
+                                        {"pooled-heads", "fusion"});
+}
+
+TEST_F(RetrievalRun, TwoProcessesTrainOnAnotherDeviceAsOneOnTheCpu) {
+  testing::expect_same_on_second_device(
+      directory.path(),
+      [&](const std::string& out) {
+        TrainConfig config = this->config(out);
+        config.dropout = config.pooled_dropout = 0;
+        config.text_layers = 0;  // they have dropout of their own
+        return config;
+      },
+      {"pooled-heads", "fusion"}, /*ranks=*/true);
 }
 
 TEST_F(RetrievalRun, OfSeveralSeedsTheBestIsKept) {

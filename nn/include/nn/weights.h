@@ -22,13 +22,16 @@ StateDict read_state_dict(const core::Safetensors& file);
 // keep, and must not be written to.
 StateDict map_state_dict(const core::Safetensors& file);
 
-// Stored as F32 or BF16 (round to nearest even).
+// Stored as F32 or BF16 (round to nearest even), from whatever device.
 void write_state_dict(const std::filesystem::path& path, const StateDict& weights,
                       core::DType stored_as,
                       const std::map<std::string, std::string, std::less<>>& metadata = {});
 
 // Everything named_parameters() and named_buffers() hold.
 StateDict state_dict_of(const torch::nn::Module& module);
+
+// Where its parameters are: all on one device. The CPU for a module without any.
+at::Device device_of(const torch::nn::Module& module);
 
 // How one publisher's weight names become ours. Rules are tried in order; the first whose pattern
 // (ECMAScript regex, whole name) matches wins. A dialect is a table of these.

@@ -15,7 +15,8 @@ struct ClassLoss {
 // Cross-entropy with soft targets, [B, K] each -> []. One label holds: softmax, each class's term
 // weighted, over the sum of the targets' weights (PyTorch's cross_entropy of class indices). Any
 // hold: the mean of binary cross-entropies, the positive term weighted (its pos_weight). Rows are
-// those of one rank; the mean over the ranks is the loss of the whole batch.
+// those of one rank; the mean over the ranks is the loss of the whole batch. Computed where the
+// logits are.
 at::Tensor class_loss(const at::Tensor& logits, const at::Tensor& targets, const ClassLoss& loss,
                       const ProcessGroup& group = ProcessGroup());
 

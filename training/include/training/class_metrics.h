@@ -11,7 +11,7 @@
 
 namespace bifocal::training {
 
-// Logits [B, K] of what is shown, without dropout.
+// Logits [B, K] of what is shown, without dropout; on any device.
 using LogitsOf = std::function<at::Tensor(const Shown& shown)>;
 
 // Every example by its text alone, by its image alone (where it has them) and by what there is,

@@ -42,6 +42,7 @@ class ClassTraining : public Trainable {
       : model_(std::move(model)), train_(train), validation_(validation), options_(options) {}
 
   std::vector<ParameterGroup> parameter_groups() override;
+  void move_to(const at::Device& device) override { model_.fusion->to(device); }
   void set_training(bool training) override { model_.fusion->train(training); }
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.records[sample].id; }

@@ -65,6 +65,7 @@ class ContrastTraining : public Trainable {
                    Options options);
 
   std::vector<ParameterGroup> parameter_groups() override;
+  void move_to(const at::Device& device) override;
   void set_training(bool training) override;
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }

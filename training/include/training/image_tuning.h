@@ -35,6 +35,7 @@ class ImageTuning : public Trainable {
               const ClassExamples& train, const ClassExamples& validation, const Options& options);
 
   std::vector<ParameterGroup> parameter_groups() override;
+  void move_to(const at::Device& device) override;
   nn::StateDict state() override;
   void set_training(bool training) override;
   std::size_t sample_count() const override { return pictured_.size(); }
@@ -47,6 +48,9 @@ class ImageTuning : public Trainable {
   std::vector<ClassSide> validation_sides();
 
  private:
+  // [B, K]: of rows of pooled images and texts.
+  at::Tensor logits(const Shown& shown, const at::Tensor& images, const at::Tensor& texts) const;
+
   ClassModel model_;
   vision::EfficientNet vision_;
   vision::Preprocess preprocess_;

@@ -14,7 +14,8 @@ namespace bifocal::training {
 //
 // Every call is made by all ranks in the same order, and waits for the others. Where a rank is lost
 // or does not answer, it throws Error(kIo) on those that are left, naming what they waited for. A
-// process that is alone is a group of size 1, whose calls return at once. Used by one thread.
+// process that is alone is a group of size 1, whose calls return at once. Tensors may be on any
+// device; what travels goes through the memory of the host. Used by one thread.
 class ProcessGroup {
  public:
   ProcessGroup();  // alone

@@ -48,6 +48,9 @@ struct RetrievalModel {
   UpperLayers text{nullptr};
   nn::Pooling pooling = nn::Pooling::kMean;
   UpperStages vision;
+
+  void move_to(const at::Device& device);
+  at::Device device() const { return nn::device_of(*fusion); }
 };
 
 // Stage 1: the pooled heads alone, InfoNCE of each image with two of its captions, and the
@@ -58,6 +61,7 @@ class PooledHeads : public Trainable {
               double learning_rate, double weight_decay, TeacherWeights teacher = {});
 
   std::vector<ParameterGroup> parameter_groups() override;
+  void move_to(const at::Device& device) override { model_.move_to(device); }
   void set_training(bool training) override;
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }
@@ -103,6 +107,7 @@ class FusionRetrieval : public Trainable {
   void calibrate_fused();
 
   std::vector<ParameterGroup> parameter_groups() override;
+  void move_to(const at::Device& device) override { model_.move_to(device); }
   void set_training(bool training) override;
   std::size_t sample_count() const override { return train_.size(); }
   std::string sample_id(std::size_t sample) const override { return train_.ids[sample]; }

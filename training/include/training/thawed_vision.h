@@ -38,15 +38,17 @@ class UpperStages {
   // own, batch norms as they come.
   UpperStages(const vision::EfficientNet& tower, std::size_t frozen, double drop_connect);
 
-  // rows, views [B] int64: of which pictures which view. All cells, float32.
+  // rows, views [B] int64, on the CPU: of which pictures which view. All cells, float32, on
+  // `device`, which is where the stages are, if there are any.
   ImageStates forward(const ImageFeatures& features, const at::Tensor& rows,
-                      const at::Tensor& views) const;
+                      const at::Tensor& views, const at::Device& device = at::kCPU) const;
 
   bool empty() const noexcept { return !tower_; }
   const vision::EfficientNet& tower() const noexcept { return tower_; }  // whole
   // As vision_groups(); none where all are frozen.
   std::vector<ParameterGroup> parameter_groups(double learning_rate, double layer_decay,
                                                double weight_decay);
+  void move_to(const at::Device& device);
   void set_training(bool training);
 
  private:

@@ -25,7 +25,7 @@ struct TrainConfig {
 
   std::int64_t seed = 1;
   std::int64_t threads = 0;
-  std::string bf16 = "auto";
+  std::string device = "cpu", bf16 = "auto";
 
   std::int64_t epochs = 10;
   std::int64_t batch_size = 32;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +62,10 @@ class Trainable {
       for (const auto& [name, parameter] : group.parameters) state.emplace(name, parameter);
     return state;
   }
+  // Brings all that state() names to a device, and whatever else loss() and evaluate() compute
+  // with. Before parameter_groups() is asked for what is trained there: the tensors stay the same,
+  // their memory does not. Data stays where it is, and what a batch needs of it follows.
+  virtual void move_to(const at::Device& device) = 0;
   // Dropout and batch-norm statistics on or off.
   virtual void set_training(bool training) = 0;
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -22,12 +24,13 @@ struct LoopSettings {
   std::size_t batch_size = 32;    // of one forward pass
   std::int64_t accumulation = 1;  // forward passes to one step
   AdamW::Options adamw;
-  double warm_up = 0.1;        // share of the steps
-  double final_rate = 0.0;     // of the peak, at the end of the cosine
-  double clip_norm = 1.0;      // 0: no clipping
-  double average_decay = 0.0;  // of the moving average of weights; 0: none
-  bool bf16 = false;           // products of linear layers in bfloat16
-  std::string metric;          // of Trainable::evaluate(), larger is better; empty: keep the last
+  double warm_up = 0.1;          // share of the steps
+  double final_rate = 0.0;       // of the peak, at the end of the cosine
+  double clip_norm = 1.0;        // 0: no clipping
+  double average_decay = 0.0;    // of the moving average of weights; 0: none
+  bool bf16 = false;             // products of linear layers in bfloat16
+  at::Device device = at::kCPU;  // computed on
+  std::string metric;            // of Trainable::evaluate(), larger is better; empty: keep the last
   bool smaller_is_better = false;
   std::int64_t evaluate_every = 1;    // epochs
   std::int64_t patience = 0;          // evaluations without gain before stopping; 0: never
@@ -87,7 +90,9 @@ struct TrainingResult {
 // Trains, and leaves the modules with the weights to keep: the best evaluation's (averaged ones,
 // where there is an average), or the last without a metric. One optimiser step after another:
 // forward, backward, clip, step; evaluation at the end of epochs. The weights are a function of
-// settings, data and the number of threads; not of interruptions.
+// settings, data and the number of threads; not of interruptions. On another device than the CPU
+// they are that only as far as its operators are: CUDA's sums of gathered rows are not to the bit.
+// What is trained is moved there and, at the end, back to the CPU; not where it throws.
 //
 // In a group every rank calls it with the same settings, of which `batch_size` is that of all ranks
 // together. Weights, evaluations and checkpoints are rank 0's, and all ranks end alike; without
