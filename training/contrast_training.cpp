@@ -116,10 +116,10 @@ void ContrastTraining::set_training(bool training) {
 // [P]: what the match logit is before any layer takes part.
 at::Tensor ContrastTraining::cosine_logit(const at::Tensor& image_pooled,
                                           const at::Tensor& text_pooled) const {
-  const nn::StateDict weights = nn::state_dict_of(*fusion_);
+  const auto parameters = fusion_->named_parameters();
   const at::Tensor cosine =
       (fusion_->own_image_vector(image_pooled) * fusion_->own_text_vector(text_pooled)).sum(1);
-  return cosine * weights.at("match_scale") + weights.at("match_head.fc2.bias");
+  return cosine * parameters["match_scale"] + parameters["match_head.fc2.bias"];
 }
 
 ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& features,

@@ -188,6 +188,13 @@ TEST_F(ContrastsRun, TrainsOnAnotherDeviceAsOnTheCpu) {
                                         {"pooled-heads", "token-projections", "fusion"});
 }
 
+// Else a weight would stay where it starts and nobody would know.
+TEST_F(ContrastsRun, WhatAPhaseSaysThatItTrainsItSteps) {
+  run_training(config("made", {{"vision_stages", 1}}), {});
+  for (const char* phase : {"pooled-heads", "token-projections"})  // the last has heads to spare
+    testing::expect_all_stepped(directory / "made.training" / phase);
+}
+
 TEST_F(ContrastsRun, BeginsWithTheFusionLayerOfABundle) {
   run_training(config("first"), {});
   const auto second = config("second", {{"from_bundle", (directory / "first").string()},

@@ -97,6 +97,16 @@ inline void expect_same_run(const nn::StateDict& one, const nn::StateDict& sever
   }
 }
 
+// Whatever a phase says that it trains had a gradient, and was stepped.
+inline void expect_all_stepped(const std::filesystem::path& phase) {
+  const auto checkpoint = training::load_newest_checkpoint(phase);
+  ASSERT_TRUE(checkpoint) << phase;
+  for (const auto& [name, tensor] : checkpoint->optimizer) {
+    if (!name.starts_with("steps.")) continue;
+    EXPECT_GT(tensor.item<double>(), 0) << phase << " " << name;
+  }
+}
+
 // Runs `config`(out), of one process and of two, and compares the weights after each phase, a
 // directory of OUT.training.
 inline void expect_two_train_as_one(

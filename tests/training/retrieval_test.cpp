@@ -262,6 +262,15 @@ TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
   EXPECT_TRUE(fs::exists(directory / "two" / "bifocal.json"));
 }
 
+TEST_F(RetrievalRun, WhatAPhaseSaysThatItTrainsItSteps) {
+  TrainConfig config = this->config("made");
+  config.vision_stages = 1;
+  config.late_weight = 0.5;
+  run_training(config, {});
+  for (const char* phase : {"pooled-heads", "fusion"})
+    testing::expect_all_stepped(directory / "made.training" / phase);
+}
+
 TEST_F(RetrievalRun, TrainsOnAnotherDeviceAsOnTheCpu) {
   const fs::path teacher = directory / "teacher";
   models::write_bundle(parts, teacher, /*replace=*/false);
