@@ -24,6 +24,8 @@ nn::Activation as_nn(ConvActivation activation) noexcept {
 at::Tensor by_position(const at::Tensor& weight) {  // [out, in, k, k] -> [out, k * k * in]
   return weight.permute({0, 2, 3, 1}).flatten(1);
 }
+// The same column by column, as stack_columns() has what it multiplies.
+at::Tensor by_column(const at::Tensor& weight) { return weight.permute({0, 3, 2, 1}).flatten(1); }
 
 // From pixel to pixel of `channels` numbers, in whole cache lines.
 std::ptrdiff_t pixel_stride(std::int64_t channels, std::size_t element_bytes) noexcept {
@@ -50,7 +52,7 @@ EfficientNetPlan::Dense EfficientNetPlan::add_dense(nn::WeightArena& arena,
   return {arena.add(layer.weight.numel() / out, out,
                     [&layer] {
                       const ConvNormAct folded = layer.folded();
-                      return nn::LinearWeights(by_position(folded.weight), folded.bias);
+                      return nn::LinearWeights(by_column(folded.weight), folded.bias);
                     }),
           layer.geometry, layer.activation};
 }
@@ -150,7 +152,7 @@ class EfficientNetPlan::Pass {
   struct Sizes {
     std::int64_t map = 0;  // of the largest between two blocks
     std::int64_t inner = 0;
-    std::int64_t patches = 0;
+    std::int64_t stacked = 0;
     std::int64_t channels = 0;  // the most of any map
   };
 
@@ -171,7 +173,7 @@ class EfficientNetPlan::Pass {
       if (narrows()) take(operands_[i], sizes_.map, element_);
     }
     take(inner_, sizes_.inner, element_);
-    take(patches_, sizes_.patches, element_);
+    take(stacked_, sizes_.stacked, element_);
     take(means_, sizes_.channels, sizeof(float));
     take(squeezed_, sizes_.channels, element_);
     take(reduced_, sizes_.channels, element_);
@@ -184,11 +186,11 @@ class EfficientNetPlan::Pass {
     Sizes sizes;
     Map x{nullptr, nullptr, image.size, image.channels, 0};
     const auto pass = [&](const Dense& dense) {
+      if (!dense.is_pointwise())
+        sizes.stacked = std::max(sizes.stacked, stacked_columns(x.size.width, dense.geometry) *
+                                                    dense.geometry.kernel * x.channels);
       x.size = strided(x.size, dense.geometry);
       x.channels = dense.linear.columns;
-      if (!dense.is_pointwise())
-        sizes.patches =
-            std::max(sizes.patches, band_rows(dense, x.size) * x.size.width * dense.linear.depth);
     };
     const auto after_block = [&] {
       sizes.map = std::max(sizes.map, x.size.pixels() * x.channels);
@@ -218,6 +220,7 @@ class EfficientNetPlan::Pass {
 
   // Rows of the output, of `size`, that are computed at once.
   static std::int64_t band_rows(const Dense& dense, const Grid& size) noexcept {
+    if (!dense.is_pointwise()) return 1;
     const std::int64_t rows = kBandFloats / (size.width * dense.linear.depth);
     return std::clamp<std::int64_t>(rows, 1, size.height);
   }
@@ -230,17 +233,16 @@ class EfficientNetPlan::Pass {
     return map.operand + pixel * map.stride * static_cast<std::ptrdiff_t>(element_);
   }
 
-  // What a kernel sees of rows of its output, to patches_.
-  void gather(const Map& x, const Dense& dense, std::int64_t row, std::int64_t rows) {
-    const auto from = [&]<typename Element>(Element* patches) {
+  // What a kernel sees along a row of its output, to stacked_.
+  void stack(const Map& x, const Dense& dense, std::int64_t row) {
+    const auto from = [&]<typename Element>(Element* stacked) {
       const auto* data = reinterpret_cast<const Element*>(x.operand);
-      gather_patches<Element>({data, x.size, x.channels, x.stride}, dense.geometry, row, rows,
-                              patches);
+      stack_columns<Element>({data, x.size, x.channels, x.stride}, dense.geometry, row, stacked);
     };
     if (narrows())
-      from(reinterpret_cast<nn::cpu::Bf16*>(patches_));
+      from(reinterpret_cast<nn::cpu::Bf16*>(stacked_));
     else
-      from(reinterpret_cast<float*>(patches_));
+      from(reinterpret_cast<float*>(stacked_));
   }
 
   // Calls use(product, first) for each band of a convolution's output: `first` is its first pixel;
@@ -254,11 +256,12 @@ class EfficientNetPlan::Pass {
       const std::byte* a = operand_at(x, row * size.width);
       std::ptrdiff_t stride = x.stride;
       if (!dense.is_pointwise()) {
-        gather(x, dense, row, rows);
-        a = patches_;
-        stride = dense.linear.depth;
+        stack(x, dense, row);
+        a = stacked_;
+        stride = dense.geometry.stride * dense.geometry.kernel * x.channels;
       }
       nn::cpu::Gemm product = dense.linear.gemm(rows * size.width, a, stride);
+      product.weights_near = row > 0;
       product.activated = dense.activation.has_value();
       if (dense.activation) product.activation = as_nn(*dense.activation);
       use(product, row * size.width);
@@ -319,8 +322,10 @@ class EfficientNetPlan::Pass {
                                    block.project.linear.columns);
     for_bands(*block.expand, x, [&](const nn::cpu::Gemm& expansion, std::int64_t first) {
       multiply(expansion, inner, 0);
-      project(block, block.project.linear.gemm(expansion.rows, inner.operand, inner.stride), x, out,
-              first);
+      nn::cpu::Gemm projection =
+          block.project.linear.gemm(expansion.rows, inner.operand, inner.stride);
+      projection.weights_near = first > 0;
+      project(block, projection, x, out, first);
     });
     return out;
   }
@@ -408,7 +413,7 @@ class EfficientNetPlan::Pass {
   std::array<float*, 2> maps_{};
   std::array<std::byte*, 2> operands_{};
   std::byte* inner_ = nullptr;     // what a block projects: all of it, or a band
-  std::byte* patches_ = nullptr;   // of one band
+  std::byte* stacked_ = nullptr;   // for one row of a convolution over all channels
   float* means_ = nullptr;         // [channels]
   std::byte* squeezed_ = nullptr;  // the same as an operand
   std::byte* reduced_ = nullptr;   // what they are squeezed to

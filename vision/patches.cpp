@@ -1,24 +1,36 @@
 #include "vision/patches.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 namespace bifocal::vision {
 namespace {
 
-// `count` pixels of row y from x on -> [count, channels].
+// `count` pixels of `channels` numbers, from one stride to another.
 template <typename Element>
-void gather_row(const MapView<Element>& map, std::int64_t y, std::int64_t x, std::int64_t count,
-                Element* out) {
-  const std::int64_t channels = map.channels;
-  const bool inside = y >= 0 && y < map.size.height;
-  const std::int64_t from = inside ? std::clamp<std::int64_t>(-x, 0, count) : count;
-  const std::int64_t to = std::clamp<std::int64_t>(map.size.width - x, from, count);
-  std::fill(out, out + from * channels, Element{0});
-  const Element* in = map.data + (y * map.size.width + x) * map.stride;
-  for (std::int64_t pixel = from; pixel < to; ++pixel)
-    std::copy_n(in + pixel * map.stride, channels, out + pixel * channels);
-  std::fill(out + to * channels, out + count * channels, Element{0});
+void copy_pixels(const Element* from, std::ptrdiff_t from_stride, std::int64_t count,
+                 std::int64_t channels, Element* to, std::ptrdiff_t to_stride) {
+  const auto copy = [&](auto length) {
+    for (std::int64_t i = 0; i < count; ++i)
+      std::memcpy(to + i * to_stride, from + i * from_stride,
+                  static_cast<std::size_t>(length) * sizeof(Element));
+  };
+  // A length known beforehand is a few instructions, where a call costs more than what it copies.
+  switch (channels) {
+    case 3:
+      return copy(std::integral_constant<std::int64_t, 3>());
+    case 16:
+      return copy(std::integral_constant<std::int64_t, 16>());
+    case 24:
+      return copy(std::integral_constant<std::int64_t, 24>());
+    case 32:
+      return copy(std::integral_constant<std::int64_t, 32>());
+    case 48:
+      return copy(std::integral_constant<std::int64_t, 48>());
+    default:
+      return copy(channels);
+  }
 }
 
 }  // namespace
@@ -38,49 +50,35 @@ void interleave(const ImageView& image, float* out) {
   }
 }
 
+std::int64_t stacked_columns(std::int64_t width, const Conv2dGeometry& geometry) noexcept {
+  return (strided({1, width}, geometry).width - 1) * geometry.stride + geometry.kernel;
+}
+
 template <typename Element>
-void gather_patches(const MapView<Element>& map, const Conv2dGeometry& geometry,
-                    std::int64_t first_row, std::int64_t rows, Element* patches) {
+void stack_columns(const MapView<Element>& map, const Conv2dGeometry& geometry, std::int64_t row,
+                   Element* out) {
   const auto& [kernel, stride, groups, padding] = geometry;
-  const std::int64_t width = strided(map.size, geometry).width;
   const std::int64_t top = padding_of(padding, map.size.height, kernel, stride).before;
   const std::int64_t left = padding_of(padding, map.size.width, kernel, stride).before;
-  const std::int64_t line = kernel * map.channels;  // of a patch
-  // Pixels whose whole line lies within the map and stands there as it will in the patch.
-  const bool dense = map.stride == map.channels;
-  const std::int64_t first = dense ? std::min((left + stride - 1) / stride, width) : width;
-  const std::int64_t room = map.size.width - kernel + left;
-  const std::int64_t last = room < 0 ? first : std::clamp(room / stride + 1, first, width);
-  for (std::int64_t y = first_row; y < first_row + rows; ++y, patches += width * kernel * line) {
-    for (std::int64_t ky = 0; ky < kernel; ++ky) {
-      const std::int64_t in_y = y * stride - top + ky;
-      Element* out = patches + ky * line;
-      const auto gather = [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t x = begin; x < end; ++x)
-          gather_row(map, in_y, x * stride - left, kernel, out + x * kernel * line);
-      };
-      if (in_y < 0 || in_y >= map.size.height) {
-        gather(0, width);
-        continue;
-      }
-      gather(0, first);
-      const Element* in = map.data + (in_y * map.size.width - left) * map.stride;
-      const auto copy = [&](auto count) {
-        for (std::int64_t x = first; x < last; ++x)
-          std::copy_n(in + x * stride * map.stride, static_cast<std::int64_t>(count),
-                      out + x * kernel * line);
-      };
-      if (line == 9)  // every stem's: worth a loop of its own
-        copy(std::integral_constant<std::int64_t, 9>());
-      else
-        copy(line);
-      gather(last, width);
-    }
+  const std::int64_t columns = stacked_columns(map.size.width, geometry);
+  const std::int64_t column = kernel * map.channels;
+  const std::int64_t first = std::min(left, columns);
+  const std::int64_t last = std::clamp(map.size.width + left, first, columns);
+  std::fill(out, out + first * column, Element{0});
+  for (std::int64_t ky = 0; ky < kernel; ++ky) {
+    Element* to = out + first * column + ky * map.channels;
+    const std::int64_t y = row * stride - top + ky;
+    if (y >= 0 && y < map.size.height)
+      copy_pixels(map.data + (y * map.size.width + first - left) * map.stride, map.stride,
+                  last - first, map.channels, to, column);
+    else
+      for (std::int64_t x = first; x < last; ++x, to += column)
+        std::fill_n(to, map.channels, Element{0});
   }
+  std::fill(out + last * column, out + columns * column, Element{0});
 }
-template void gather_patches(const MapView<float>&, const Conv2dGeometry&, std::int64_t,
-                             std::int64_t, float*);
-template void gather_patches(const MapView<nn::cpu::Bf16>&, const Conv2dGeometry&, std::int64_t,
-                             std::int64_t, nn::cpu::Bf16*);
+template void stack_columns(const MapView<float>&, const Conv2dGeometry&, std::int64_t, float*);
+template void stack_columns(const MapView<nn::cpu::Bf16>&, const Conv2dGeometry&, std::int64_t,
+                            nn::cpu::Bf16*);
 
 }  // namespace bifocal::vision

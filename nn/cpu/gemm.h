@@ -264,7 +264,8 @@ static void gemm(const Gemm& gemm) {
       // The weights of the next panel come to the second-level cache while this one is used.
       const char* behind = reinterpret_cast<const char*>(next);
       const char* const end = behind + (behind - reinterpret_cast<const char*>(panel));
-      Ahead ahead{behind, blocks_of(end - behind, least(blocks, kBlocksAhead))};
+      Ahead ahead{behind,
+                  gemm.weights_near ? 0 : blocks_of(end - behind, least(blocks, kBlocksAhead))};
       for (std::int64_t row = 0; row < gemm.rows; row += block) {
         const std::int64_t rows = least(block, gemm.rows - row);
         tiles.multiply(a + row * gemm.a_stride, gemm.a_stride, rows, panel, vectors, gemm.depth,

@@ -181,14 +181,14 @@ TEST_F(EfficientNetPlanProperty, ManyThreadsGetTheSameBits) {
   });
 }
 
-// Patches against their definition, pixel by pixel.
-TEST(GatherPatches, GivesWhatTheKernelSees) {
+// Against the definition of a convolution, pixel by pixel.
+TEST(StackColumns, GivesWhatTheKernelSees) {
   std::mt19937 random(3);
   const auto between = [&](std::int64_t low, std::int64_t high) {
     return std::uniform_int_distribution<std::int64_t>(low, high)(random);
   };
   for (int round = 0; round < 200; ++round) {
-    const std::int64_t height = between(1, 9), width = between(1, 9), channels = between(1, 5);
+    const std::int64_t height = between(1, 9), width = between(1, 9), channels = between(1, 17);
     Conv2dGeometry geometry{2 * between(0, 3) + 1, 1, 1,
                             between(0, 1) == 0 ? Padding::kSame : Padding::kSymmetric};
     geometry.stride = std::min(geometry.kernel, between(1, 3));
@@ -200,26 +200,25 @@ TEST(GatherPatches, GivesWhatTheKernelSees) {
     spaced.slice(2, 0, channels).copy_(interleaved);
     const MapView<float> view{spaced.const_data_ptr<float>(), {height, width}, channels, stride};
     const Grid out = strided(view.size, geometry);
-    const std::int64_t first = between(0, out.height - 1);
-    const std::int64_t rows = between(1, out.height - first);
+    const std::int64_t y = between(0, out.height - 1);
     const std::int64_t kernel = geometry.kernel;
-    std::vector<float> patches(
-        static_cast<std::size_t>(rows * out.width * kernel * kernel * channels));
-    gather_patches(view, geometry, first, rows, patches.data());
+    std::vector<float> stacked(
+        static_cast<std::size_t>(stacked_columns(width, geometry) * kernel * channels));
+    stack_columns(view, geometry, y, stacked.data());
     const std::int64_t top = padding_of(geometry.padding, height, kernel, geometry.stride).before;
     const std::int64_t left = padding_of(geometry.padding, width, kernel, geometry.stride).before;
     const auto values = image.accessor<float, 3>();
-    std::size_t at = 0;
-    for (std::int64_t y = first; y < first + rows; ++y)
-      for (std::int64_t x = 0; x < out.width; ++x)
+    for (std::int64_t x = 0; x < out.width; ++x) {
+      const float* seen = stacked.data() + x * geometry.stride * kernel * channels;
+      for (std::int64_t kx = 0; kx < kernel; ++kx)
         for (std::int64_t ky = 0; ky < kernel; ++ky)
-          for (std::int64_t kx = 0; kx < kernel; ++kx)
-            for (std::int64_t c = 0; c < channels; ++c, ++at) {
-              const std::int64_t in_y = y * geometry.stride - top + ky;
-              const std::int64_t in_x = x * geometry.stride - left + kx;
-              const bool there = in_y >= 0 && in_y < height && in_x >= 0 && in_x < width;
-              ASSERT_EQ(patches[at], there ? values[c][in_y][in_x] : 0.0f);
-            }
+          for (std::int64_t c = 0; c < channels; ++c, ++seen) {
+            const std::int64_t in_y = y * geometry.stride - top + ky;
+            const std::int64_t in_x = x * geometry.stride - left + kx;
+            const bool there = in_y >= 0 && in_y < height && in_x >= 0 && in_x < width;
+            ASSERT_EQ(*seen, there ? values[c][in_y][in_x] : 0.0f);
+          }
+    }
   }
 }
 

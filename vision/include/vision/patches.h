@@ -39,14 +39,18 @@ struct MapView {
   std::int64_t channels = 0;
   std::ptrdiff_t stride = 0;  // from pixel to pixel
 };
-// What a convolution's kernel sees at each output pixel of rows first_row .. first_row + rows:
-// -> patches [rows * output width, kernel * kernel * channels], zeros where the map ends.
+// What a convolution's kernel sees along one row of its output, each number once: for each column
+// of the map that it meets, `kernel` pixels under one another, zeros where the map ends.
+// -> out [stacked_columns(), kernel, channels]. At pixel x of the row it sees the kernel * kernel *
+// channels numbers from column x * stride on, by kx, ky and channel: neighbours share most of them.
 template <typename Element>
-void gather_patches(const MapView<Element>& map, const Conv2dGeometry& geometry,
-                    std::int64_t first_row, std::int64_t rows, Element* patches);
-extern template void gather_patches(const MapView<float>&, const Conv2dGeometry&, std::int64_t,
-                                    std::int64_t, float*);
-extern template void gather_patches(const MapView<nn::cpu::Bf16>&, const Conv2dGeometry&,
-                                    std::int64_t, std::int64_t, nn::cpu::Bf16*);
+void stack_columns(const MapView<Element>& map, const Conv2dGeometry& geometry, std::int64_t row,
+                   Element* out);
+extern template void stack_columns(const MapView<float>&, const Conv2dGeometry&, std::int64_t,
+                                   float*);
+extern template void stack_columns(const MapView<nn::cpu::Bf16>&, const Conv2dGeometry&,
+                                   std::int64_t, nn::cpu::Bf16*);
+// For a map that is so wide.
+std::int64_t stacked_columns(std::int64_t width, const Conv2dGeometry& geometry) noexcept;
 
 }  // namespace bifocal::vision

@@ -20,9 +20,10 @@ using Bf16 = std::uint16_t;
 // C = activation(A B + bias) + residual. B is what Kernels::pack made of a linear layer's weight.
 struct Gemm {
   std::int64_t rows = 0;          // of A and C; 0 is allowed
-  const void* a = nullptr;        // [rows, depth] of the table's element
+  const void* a = nullptr;        // [rows, depth] of the table's element; rows may overlap
   std::ptrdiff_t a_stride = 0;    // elements from row to row, here and below
   const void* weights = nullptr;  // packed [depth, columns]
+  bool weights_near = false;      // in a cache, from a product just before; else they are sent for
   std::int64_t depth = 0;
   std::int64_t columns = 0;
   // Of C's columns only those of the panels that hold first_column .. columns are computed, so that
