@@ -20,7 +20,6 @@ namespace bifocal::training {
 namespace {
 
 constexpr double kLargestScale = 100;  // of the contrastive loss, as in CLIP
-constexpr std::int64_t kEvaluatedTogether = 64;
 constexpr std::int64_t kLengthGroups = 4;
 
 // Two different captions of an image, or its only one twice.

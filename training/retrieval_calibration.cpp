@@ -18,7 +18,6 @@
 namespace bifocal::training {
 namespace {
 
-constexpr std::int64_t kEvaluatedTogether = 64;
 constexpr std::size_t kMostFitted = 1000;  // images that the fused query is fitted to
 
 }  // namespace

@@ -116,6 +116,8 @@ class FusionRetrieval : public Trainable {
   Metrics evaluate() override;
 
  private:
+  static constexpr std::int64_t kEvaluatedTogether = 64;  // images or captions
+
   // Padded to the longest of them, or to `padded` tokens where that is more.
   CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows,
                          std::int64_t padded = 0) const;
