@@ -16,6 +16,7 @@
 #include <numbers>
 #include <vector>
 
+#include "nn/weights.h"
 #include "training/adamw.h"
 
 namespace bifocal::training {
@@ -72,6 +73,16 @@ FusedMix fit_fused_mix(const FusedParts& queries, const at::Tensor& texts, const
     optimizer.step(0.5 * (1 + std::cos(std::numbers::pi * step / kSteps)));
   }
   return {weights[0].item<double>(), weights[1].item<double>(), weights[2].item<double>()};
+}
+
+void scale_match(fusion::FusionTransformerImpl& fusion, const Logistic& by) {
+  const c10::NoGradGuard no_grad;
+  const nn::StateDict weights = nn::state_dict_of(fusion);
+  for (const char* name :
+       {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias", "late_gain"})
+    if (const auto found = weights.find(name); found != weights.end())
+      at::Tensor(found->second).mul_(by.scale);
+  at::Tensor(weights.at("match_head.fc2.bias")).add_(by.bias);
 }
 
 }  // namespace bifocal::training

@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "fusion/fusion_transformer.h"
+
 namespace bifocal::training {
 
 // P(true) = sigmoid(scale * x + bias).
@@ -11,6 +13,9 @@ struct Logistic {
 
 // By Newton's method. yes, no [n]: x of the true ones and of as many false ones.
 Logistic fit_logistic(const at::Tensor& yes, const at::Tensor& no);
+
+// The match logit of `fusion` becomes scale times what it was, plus bias.
+void scale_match(fusion::FusionTransformerImpl& fusion, const Logistic& by);
 
 // What a query of image and text is made of (docs/fusion.md): the towers' own vectors and the
 // fusion token's, each [N, e] of norm 1.

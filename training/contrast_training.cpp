@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "bifocal/error.h"
+#include "calibration.h"
 #include "row_index.h"
 #include "training/retrieval_loss.h"
 
@@ -36,6 +37,9 @@ ContrastTraining::ContrastTraining(fusion::FusionTransformer fusion, UpperStages
       train_(train),
       validation_(validation),
       options_(std::move(options)) {
+  if (options_.double_difference && train_.size() < 2)
+    throw Error(ErrorCode::kInvalidItem,
+                "double_difference compares two images, and there is one to train on");
   for (const std::string& kind : options_.curriculum) {
     const auto found = std::ranges::find(train_.kinds, kind);
     if (found == train_.kinds.end()) {
@@ -75,7 +79,7 @@ std::vector<ParameterGroup> ContrastTraining::parameter_groups() {
     switch (options_.phase) {
       case Phase::kPooledHeads:
         if (is_pooled_head(name)) heads.parameters.push_back(parameter);
-        if (name == "match_scale" || name == "match_head.fc2.bias")
+        if (name == "match_scale" || (name == "match_head.fc2.bias" && !options_.double_difference))
           gains.parameters.push_back(parameter);
         break;
       case Phase::kTokenProjections:
@@ -166,24 +170,40 @@ ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& featur
   return {given + fusion_->late_match(both), {}};
 }
 
-Loss ContrastTraining::loss(const Batch& batch) {
-  const std::vector<std::size_t> kinds = kinds_at(batch.epoch);
-  std::vector<std::int64_t> images, texts;  // all true pairs, then all false ones
-  std::vector<std::int64_t> false_texts;
+std::int64_t ContrastTraining::partner_of(const ContrastFeatures::Pair& pair,
+                                          Random& random) const {
+  const std::vector<std::int64_t>& known = train_.partners[pair.partners];
+  if (!known.empty()) return known[random.below(known.size())];
+  const auto own = static_cast<std::int64_t>(pair.image);
+  const auto other = static_cast<std::int64_t>(random.below(train_.size() - 1));
+  return other + (other >= own ? 1 : 0);
+}
+
+ContrastTraining::Shown ContrastTraining::show(const Batch& batch,
+                                               const std::vector<std::size_t>& kinds) const {
+  Shown shown;
   for (const std::size_t sample : batch.samples) {
-    std::vector<std::size_t> shown;
+    std::vector<std::size_t> drawn;
     for (std::size_t p = train_.first[sample]; p < train_.first[sample + 1]; ++p)
-      if (std::ranges::binary_search(kinds, train_.pairs[p].kind)) shown.push_back(p);
+      if (std::ranges::binary_search(kinds, train_.pairs[p].kind)) drawn.push_back(p);
     Random random = batch.random_of(sample);
-    random.shuffle(shown);
-    shown.resize(std::min(shown.size(), options_.pairs_per_image));
-    for (const std::size_t p : shown) {
-      images.push_back(static_cast<std::int64_t>(sample));
-      texts.push_back(train_.pairs[p].true_text);
-      false_texts.push_back(train_.pairs[p].false_text);
+    random.shuffle(drawn);
+    drawn.resize(std::min(drawn.size(), options_.pairs_per_image));
+    for (const std::size_t p : drawn) {
+      const ContrastFeatures::Pair& pair = train_.pairs[p];
+      shown.images.push_back(static_cast<std::int64_t>(sample));
+      shown.true_texts.push_back(pair.true_text);
+      shown.false_texts.push_back(pair.false_text);
+      if (options_.double_difference) shown.partners.push_back(partner_of(pair, random));
     }
   }
-  const std::size_t pairs = images.size();
+  return shown;
+}
+
+Loss ContrastTraining::loss(const Batch& batch) {
+  const std::vector<std::size_t> kinds = kinds_at(batch.epoch);
+  const Shown shown = show(batch, kinds);
+  const std::size_t pairs = shown.images.size();
   at::Tensor all = at::full({}, static_cast<double>(pairs), at::kDouble);
   batch.group->sum(all);
   const auto kinds_shown = static_cast<double>(kinds.size());
@@ -192,22 +212,33 @@ Loss ContrastTraining::loss(const Batch& batch) {
     at::Tensor nothing = at::zeros({}, nn::device_of(*fusion_));
     for (const ParameterGroup& group : parameter_groups())
       nothing = nothing + group.parameters.front().parameter.sum() * 0;
-    return {nothing, {{"match", 0}, {"ranking", 0}, {"right", 0}, {"kinds", kinds_shown}}};
+    Loss loss{nothing, {{"ranking", 0}, {"right", 0}, {"kinds", kinds_shown}}};
+    if (!options_.double_difference) loss.parts["match"] = 0;
+    return loss;
   }
   // Ranks have different numbers of pairs: the mean over the ranks is that over all pairs.
   const double share = static_cast<double>(batch.group->size()) / all.item<double>();
   const auto mean = [share](const at::Tensor& of_pairs) { return of_pairs.sum() * share; };
-  images.insert(images.end(), images.begin(), images.begin() + static_cast<std::ptrdiff_t>(pairs));
-  texts.insert(texts.end(), false_texts.begin(), false_texts.end());
+  // All true pairs, then all false ones; then the same with the partners.
+  std::vector<std::int64_t> images, texts;
+  for (const std::vector<std::int64_t>* rows : {&shown.images, &shown.partners})
+    for (const std::vector<std::int64_t>* of_rows : {&shown.true_texts, &shown.false_texts}) {
+      if (rows->empty()) continue;
+      images.insert(images.end(), rows->begin(), rows->end());
+      texts.insert(texts.end(), of_rows->begin(), of_rows->end());
+    }
   const Logits found = logits(train_, images, texts);
-  const auto loss_of = [&](const at::Tensor& of_both, const std::string& name, Loss& loss) {
-    const std::vector<at::Tensor> sides = of_both.chunk(2);
+  const auto loss_of = [&](const at::Tensor& of_all, const std::string& name, Loss& loss) {
+    const std::vector<at::Tensor> sides = of_all.split(static_cast<std::int64_t>(pairs));
     const at::Tensor &yes = sides[0], &no = sides[1];  // [P]
-    const at::Tensor entropy = 0.5 * (mean(at::softplus(-yes)) + mean(at::softplus(no)));
-    const at::Tensor order = mean(at::softplus(no - yes));
-    loss.parts["match" + name] = entropy.item<double>();
-    loss.parts["ranking" + name] = order.item<double>();
     loss.parts["right" + name] = 100 * mean((yes > no).to(at::kFloat)).item<double>();
+    const at::Tensor elsewhere = options_.double_difference ? sides[2] - sides[3] : at::Tensor();
+    const at::Tensor order =
+        mean(at::softplus(elsewhere.defined() ? elsewhere - (yes - no) : no - yes));
+    loss.parts["ranking" + name] = order.item<double>();
+    if (options_.double_difference) return order;
+    const at::Tensor entropy = 0.5 * (mean(at::softplus(-yes)) + mean(at::softplus(no)));
+    loss.parts["match" + name] = entropy.item<double>();
     return entropy + options_.ranking_weight * order;
   };
   Loss loss{{}, {{"kinds", kinds_shown}}};
@@ -217,9 +248,9 @@ Loss ContrastTraining::loss(const Batch& batch) {
   return loss;
 }
 
-Metrics ContrastTraining::evaluate() {
+std::pair<at::Tensor, at::Tensor> ContrastTraining::validation_logits() const {
   const c10::NoGradGuard no_grad;
-  std::vector<double> right(validation_.kinds.size()), count(validation_.kinds.size());
+  std::vector<at::Tensor> yes, no;
   for (std::size_t begin = 0; begin < validation_.pairs.size(); begin += kEvaluatedTogether) {
     const std::size_t end = std::min(begin + kEvaluatedTogether, validation_.pairs.size());
     std::vector<std::int64_t> images, texts, false_texts;
@@ -228,15 +259,28 @@ Metrics ContrastTraining::evaluate() {
       texts.push_back(validation_.pairs[p].true_text);
       false_texts.push_back(validation_.pairs[p].false_text);
     }
-    const at::Tensor yes = logits(validation_, images, texts).whole.cpu().contiguous();
-    const at::Tensor no = logits(validation_, images, false_texts).whole.cpu().contiguous();
-    const float* of_true = yes.const_data_ptr<float>();
-    const float* of_false = no.const_data_ptr<float>();
-    for (std::size_t p = begin; p < end; ++p) {
-      const float difference = of_true[p - begin] - of_false[p - begin];
-      right[validation_.pairs[p].kind] += difference > 0 ? 1 : difference < 0 ? 0 : 0.5;
-      count[validation_.pairs[p].kind] += 1;
-    }
+    yes.push_back(logits(validation_, images, texts).whole.cpu());
+    no.push_back(logits(validation_, images, false_texts).whole.cpu());
+  }
+  return {at::cat(yes), at::cat(no)};
+}
+
+void ContrastTraining::calibrate() {
+  const c10::NoGradGuard no_grad;
+  set_training(false);
+  const auto [yes, no] = validation_logits();
+  scale_match(*fusion_, fit_logistic(yes, no));
+}
+
+Metrics ContrastTraining::evaluate() {
+  const auto [yes, no] = validation_logits();
+  const float* of_true = yes.const_data_ptr<float>();
+  const float* of_false = no.const_data_ptr<float>();
+  std::vector<double> right(validation_.kinds.size()), count(validation_.kinds.size());
+  for (std::size_t p = 0; p < validation_.pairs.size(); ++p) {
+    const float difference = of_true[p] - of_false[p];
+    right[validation_.pairs[p].kind] += difference > 0 ? 1 : difference < 0 ? 0 : 0.5;
+    count[validation_.pairs[p].kind] += 1;
   }
   Metrics metrics;
   double all = 0;

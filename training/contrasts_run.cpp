@@ -15,6 +15,7 @@
 #include "models/bundle.h"
 #include "nn/weights.h"
 #include "training/aligned_start.h"
+#include "training/contrast_partners.h"
 #include "training/contrast_training.h"
 #include "training/model_card.h"
 #include "training/preset_run.h"
@@ -49,16 +50,19 @@ ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders
     if (is_new) texts.push_back(text);
     return found->second;
   };
+  ContrastPartners partners(records.subset(features.images.records));
   for (const std::size_t i : features.images.records) {
     features.first.push_back(features.pairs.size());
     for (const Contrast& contrast : records[i].contrasts) {
       const auto kind = std::ranges::lower_bound(kinds, contrast.kind);
       features.pairs.push_back({static_cast<std::size_t>(kind - kinds.begin()), features.ids.size(),
-                                row_of(contrast.true_text), row_of(contrast.false_text)});
+                                row_of(contrast.true_text), row_of(contrast.false_text),
+                                partners.list_of(contrast)});
     }
     features.ids.push_back(records[i].id);
   }
   features.first.push_back(features.pairs.size());
+  features.partners = partners.lists();
   features.texts = encode_captions(texts, encoders.text, *encoders.tokenizer,
                                    encoders.text->config().num_hidden_layers, max_tokens, options);
   return features;
@@ -189,6 +193,7 @@ ContrastTraining::Options stage_options(const TrainConfig& config) {
   stage.vision_layer_decay = config.layer_decay;
   stage.ranking_weight = config.ranking_weight;
   stage.pairs_per_image = static_cast<std::size_t>(config.pairs_per_image);
+  stage.double_difference = config.double_difference;
   stage.curriculum = words_of(config.curriculum);
   return stage;
 }
@@ -235,7 +240,9 @@ ContrastsSeed run_seed(const ContrastsData& data, const Encoders& encoders, std:
   }
   ContrastTraining::Options stage = stage_options(config);
   stage.phase = Phase::kFusion;
-  phase(stage, "fusion layer", settings_of_seed(config, "fusion", number));
+  if (phase(stage, "fusion layer", settings_of_seed(config, "fusion", number)) &&
+      config.double_difference)
+    ContrastTraining(seed.fusion, seed.vision, data.train, data.validation, stage).calibrate();
   return seed;
 }
 

@@ -70,13 +70,7 @@ void FusionRetrieval::calibrate_match() {
     yes.push_back(match(own));
     no.push_back(match(other));
   }
-  const Logistic fit = fit_logistic(at::cat(yes), at::cat(no));
-  const nn::StateDict weights = nn::state_dict_of(*model_.fusion);
-  for (const char* name :
-       {"match_scale", "match_head.fc2.weight", "match_head.fc2.bias", "late_gain"})
-    if (const auto found = weights.find(name); found != weights.end())
-      at::Tensor(found->second).mul_(fit.scale);
-  at::Tensor(weights.at("match_head.fc2.bias")).add_(fit.bias);
+  scale_match(*model_.fusion, fit_logistic(at::cat(yes), at::cat(no)));
 }
 
 void FusionRetrieval::calibrate_fused() {

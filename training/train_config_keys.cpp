@@ -274,6 +274,9 @@ std::vector<TrainConfigKey> make_keys() {
            "join last; empty: all from the start"),
       number("curriculum_share", "Contrasts", &C::curriculum_share, 0, 1,
              "Share of the epochs in which kinds join"),
+      yes_or_no("double_difference", "Contrasts", &C::double_difference,
+                "Learn from how much more the true text gains than with another image, of which "
+                "the false one holds: what the texts alone tell is not learned"),
 
       whole("hidden_size", "Fusion layer", &C::hidden_size, 1, kSize, "Its size d"),
       whole("embedding_size", "Fusion layer", &C::embedding_size, 1, kSize,

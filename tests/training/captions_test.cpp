@@ -12,6 +12,7 @@
 #include "training/captions/caption_edits.h"
 #include "training/captions/edited_captions.h"
 #include "training/captions/text_only.h"
+#include "training/contrast_partners.h"
 
 namespace bifocal::training {
 namespace {
@@ -217,6 +218,25 @@ TEST(TextOnly, CaptionsWithoutKnownWordsAreAnError) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
   }
+}
+
+TEST(ContrastPartners, HaveWhatTheFalseTextSaysAndNotWhatTheTrueOneDoes) {
+  ContrastPartners partners(captions({{"A black dog", "A dog runs"},
+                                      {"A white cat"},
+                                      {"A white dog and a black cat"},
+                                      {"The white dog"},
+                                      {"An orange , a white dog"}}));
+  const auto of = [&partners](const std::string& yes, const std::string& no) {
+    return partners.lists()[partners.list_of({"colour", yes, no})];
+  };
+  EXPECT_EQ(of("a black dog runs", "a white dog runs"), (std::vector<std::int64_t>{1, 3, 4}));
+  EXPECT_EQ(of("a black dog", "an orange dog"), (std::vector<std::int64_t>{4}));
+  EXPECT_EQ(of("A white cat", "a white dog"), (std::vector<std::int64_t>{0, 3, 4}));
+  EXPECT_TRUE(of("a cat sees a dog", "a dog sees a cat").empty());
+  EXPECT_TRUE(of("a dog", "a unicorn").empty());
+  // Contrasts of the same words share a list.
+  EXPECT_EQ(partners.list_of({"colour", "a black dog runs", "a white dog runs"}),
+            partners.list_of({"colour", "one black bag", "one white bag"}));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "bifocal/error.h"
 #include "core/files.h"
 #include "core/mapped_file.h"
+#include "core/safetensors.h"
 #include "core/sha256.h"
 #include "models/bundle.h"
 #include "models/fusion_model.h"
@@ -193,6 +194,56 @@ TEST_F(ContrastsRun, WhatAPhaseSaysThatItTrainsItSteps) {
   run_training(config("made", {{"vision_stages", 1}}), {});
   for (const char* phase : {"pooled-heads", "token-projections"})  // the last has heads to spare
     testing::expect_all_stepped(directory / "made.training" / phase);
+}
+
+TEST_F(ContrastsRun, DoubleDifferencesSeeNothingThatTheTextsAloneTell) {
+  run_training(config("made", {{"double_difference", true}}), {});
+  // Where the logit lies is nothing that they learn; in the bundle it is a probability's again.
+  const nn::StateDict pooled =
+      load_newest_checkpoint(directory / "made.training/pooled-heads")->weights;
+  EXPECT_FALSE(pooled.contains("match_head.fc2.bias"));
+  EXPECT_NE(pooled.at("match_scale").item<float>(), 20);
+  const auto made = core::Safetensors::open(directory / "made/fusion/model.safetensors");
+  EXPECT_NE(nn::read_state_dict(made).at("match_head.fc2.bias").item<float>(), 0);
+}
+
+// Every text that is true says "cat", whatever the picture: by the texts alone all are right.
+TEST_F(ContrastsRun, DoubleDifferencesLearnNoBiasOfTheTexts) {
+  for (const char* split : {"train", "validation"}) {
+    const fs::path table = directory / "scenes" / (std::string(split) + ".jsonl");
+    std::istringstream lines(core::read_text_file(table));
+    std::string biased;
+    for (std::string line; std::getline(lines, line);) {
+      nlohmann::json record = nlohmann::json::parse(line);
+      record["contrasts"] = {{{"kind", "animal"}, {"true", "the cat sleeps"}, {"false", "a dog"}}};
+      biased += record.dump() + "\n";
+    }
+    core::write_file_atomically(table, biased);
+  }
+  const auto margin = [this](const std::string& out, bool double_difference) {
+    run_training(config(out, {{"double_difference", double_difference},
+                              {"curriculum", ""},
+                              {"learning_rate", 2e-3}}),
+                 {});
+    const std::string log =
+        core::read_text_file(directory / (out + ".training") / "fusion/metrics.jsonl");
+    const std::size_t last = log.rfind("\"event\":\"step\"");
+    const std::size_t begin = log.rfind('\n', last) + 1;
+    return nlohmann::json::parse(log.substr(begin, log.find('\n', last) - begin));
+  };
+  EXPECT_LT(margin("own", false).at("parts").at("ranking").get<double>(), 0.2);
+  // Any picture may be the other one: no score makes the mean less than log 2, but for the draw.
+  EXPECT_GT(margin("double", true).at("parts").at("ranking").get<double>(), 0.5);
+}
+
+TEST_F(ContrastsRun, TwoProcessesTrainOnDoubleDifferencesAsOneDoes) {
+  testing::expect_two_train_as_one(
+      directory.path(),
+      [this](const std::string& out) {
+        return config(out,
+                      {{"dropout", 0.0}, {"pooled_dropout", 0.0}, {"double_difference", true}});
+      },
+      {"pooled-heads", "token-projections", "fusion"});
 }
 
 TEST_F(ContrastsRun, BeginsWithTheFusionLayerOfABundle) {

@@ -20,11 +20,14 @@ struct ContrastFeatures {
     std::size_t kind = 0;                        // of `kinds`
     std::size_t image = 0;                       // row of `images`
     std::int64_t true_text = 0, false_text = 0;  // rows of `texts`
+    std::size_t partners = 0;                    // of `partners`
   };
   ImageFeatures images;            // [N, ...]
   CaptionFeatures texts;           // [M, ...], hidden being the last hidden states
   std::vector<Pair> pairs;         // image by image
   std::vector<std::size_t> first;  // [N + 1]: pairs first[i] to first[i + 1] are image i's
+  // Rows of images of which the false text holds: ContrastPartners.
+  std::vector<std::vector<std::int64_t>> partners;
   std::vector<std::string> kinds;  // sorted
   std::vector<std::string> ids;    // [N]
 
@@ -37,6 +40,11 @@ struct ContrastFeatures {
 // the last phase the mean of two such losses: of the logit, and of the logit without its late
 // interaction. What that knows already, such as which cell a word names, the encoder's layers would
 // else have no reason to learn.
+//
+// With `double_difference` the loss is softplus(n - m) instead, m being the margin of the true text
+// over the false one with the image, n the same with an image of which the false text holds, or any
+// other where none is known. What the texts alone tell is in both, so that a bias of theirs is not
+// learned; nor is where the logit lies, which calibrate() finds.
 //
 // Three phases, each from the weights of the one before:
 //  - kPooledHeads: the towers' own vectors alone; the logit is a scaled cosine.
@@ -56,10 +64,12 @@ class ContrastTraining : public Trainable {
     double weight_decay = 0.05;
     double ranking_weight = 0.5;
     std::size_t pairs_per_image = 2;
+    bool double_difference = false;
     std::vector<std::string> curriculum;  // kinds in the order in which they join
     double curriculum_epochs = 0;         // over which they do
   };
-  // Throws Error(kInvalidArgument) where the curriculum names a kind that there is not.
+  // Throws Error: kInvalidArgument where the curriculum names a kind that there is not,
+  // kInvalidItem where double differences are asked of a single image.
   ContrastTraining(fusion::FusionTransformer fusion, UpperStages vision,
                    const ContrastFeatures& train, const ContrastFeatures& validation,
                    Options options);
@@ -74,6 +84,9 @@ class ContrastTraining : public Trainable {
   // tie counts half.
   Metrics evaluate() override;
 
+  // The match logit scaled and shifted to fit the texts of the validation set.
+  void calibrate();
+
   // The kinds, by number in train, that are shown in an epoch. Ascending.
   std::vector<std::size_t> kinds_at(std::int64_t epoch) const;
 
@@ -82,6 +95,14 @@ class ContrastTraining : public Trainable {
     at::Tensor whole;           // the match logit
     at::Tensor without_tokens;  // without its late interaction; undefined but in the last phase
   };
+  // Where m and n come from: rows of the images and texts of all pairs of a batch.
+  struct Shown {
+    std::vector<std::int64_t> images, partners, true_texts, false_texts;  // [P]
+  };
+  Shown show(const Batch& batch, const std::vector<std::size_t>& kinds) const;
+  std::int64_t partner_of(const ContrastFeatures::Pair& pair, Random& random) const;
+  // Of the validation set: [pairs] each.
+  std::pair<at::Tensor, at::Tensor> validation_logits() const;
   Logits logits(const ContrastFeatures& features, const std::vector<std::int64_t>& images,
                 const std::vector<std::int64_t>& texts) const;
   at::Tensor cosine_logit(const at::Tensor& image_pooled, const at::Tensor& text_pooled) const;

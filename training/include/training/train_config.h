@@ -75,6 +75,7 @@ struct TrainConfig {
   double align_learning_rate = 2e-3;
   std::string curriculum;
   double curriculum_share = 0.5;
+  bool double_difference = false;
 
   bool operator==(const TrainConfig&) const = default;
 };
