@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <unordered_map>
@@ -27,10 +28,12 @@ namespace {
 namespace fs = std::filesystem;
 using Phase = ContrastTraining::Phase;
 
-// Of records with an image that decodes and at least one contrast.
+// Of records with an image that decodes and at least one contrast; partners where they are asked
+// for.
 ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders,
                                   const std::vector<std::string>& kinds, std::size_t frozen_stages,
-                                  std::int64_t max_tokens, const EncodingOptions& options) {
+                                  std::int64_t max_tokens, bool with_partners,
+                                  const EncodingOptions& options) {
   std::vector<std::size_t> whole;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (all[i].has_image() && !all[i].contrasts.empty()) whole.push_back(i);
@@ -50,19 +53,20 @@ ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders
     if (is_new) texts.push_back(text);
     return found->second;
   };
-  ContrastPartners partners(records.subset(features.images.records));
+  std::optional<ContrastPartners> partners;
+  if (with_partners) partners.emplace(records.subset(features.images.records));
   for (const std::size_t i : features.images.records) {
     features.first.push_back(features.pairs.size());
     for (const Contrast& contrast : records[i].contrasts) {
       const auto kind = std::ranges::lower_bound(kinds, contrast.kind);
       features.pairs.push_back({static_cast<std::size_t>(kind - kinds.begin()), features.ids.size(),
                                 row_of(contrast.true_text), row_of(contrast.false_text),
-                                partners.list_of(contrast)});
+                                partners ? partners->list_of(contrast) : 0});
     }
     features.ids.push_back(records[i].id);
   }
   features.first.push_back(features.pairs.size());
-  features.partners = partners.lists();
+  if (partners) features.partners = partners->lists();
   features.texts = encode_captions(texts, encoders.text, *encoders.tokenizer,
                                    encoders.text->config().num_hidden_layers, max_tokens, options);
   return features;
@@ -257,10 +261,10 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
     const std::vector<std::string> kinds = kinds_of(sets);
     const EncodingOptions encoding = begin_encoding(config, options, sets);
     options.group->first_then_others([&] {
-      data.train =
-          encode_contrasts(sets.train, encoders, kinds, frozen, config.max_text_tokens, encoding);
+      data.train = encode_contrasts(sets.train, encoders, kinds, frozen, config.max_text_tokens,
+                                    config.double_difference, encoding);
       data.validation = encode_contrasts(sets.validation, encoders, kinds, frozen,
-                                         config.max_text_tokens, encoding);
+                                         config.max_text_tokens, /*with_partners=*/false, encoding);
     });
   }
   data.fusion = fusion_config(config, encoders, data.train);
