@@ -174,9 +174,8 @@ std::int64_t ContrastTraining::partner_of(const ContrastFeatures::Pair& pair,
                                           Random& random) const {
   const std::vector<std::int64_t>& known = train_.partners[pair.partners];
   if (!known.empty()) return known[random.below(known.size())];
-  const auto own = static_cast<std::int64_t>(pair.image);
-  const auto other = static_cast<std::int64_t>(random.below(train_.size() - 1));
-  return other + (other >= own ? 1 : 0);
+  return other_row(static_cast<std::int64_t>(train_.size()), static_cast<std::int64_t>(pair.image),
+                   random);
 }
 
 ContrastTraining::Shown ContrastTraining::show(const Batch& batch,

@@ -77,11 +77,6 @@ at::Tensor binary_divergence(const at::Tensor& logits, const at::Tensor& taught)
          (1 - likely) * (at::softplus(logits) - at::softplus(taught));
 }
 
-std::int64_t draw_any(std::int64_t count, std::int64_t own, Random& random) {
-  const auto drawn = static_cast<std::int64_t>(random.below(static_cast<std::size_t>(count - 1)));
-  return drawn + (drawn >= own ? 1 : 0);
-}
-
 }  // namespace
 
 at::Tensor info_nce(const at::Tensor& a, const at::Tensor& b, const at::Tensor& scale,
@@ -279,7 +274,7 @@ FalsePairs draw_false_pairs(const at::Tensor& cosines, double scale, std::int64_
   FalsePairs chosen;
   for (const std::int64_t row : rows) {
     const auto other = [&](const at::Tensor& likeness) {
-      if (random.uniform() >= kLikelyShare) return draw_any(count, row, random);
+      if (random.uniform() >= kLikelyShare) return other_row(count, row, random);
       return draw(likeness.const_data_ptr<float>() + row * count, count, row, random);
     };
     chosen.pair.push_back(row);
