@@ -1,7 +1,6 @@
 #include "training/class_training.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -98,13 +97,12 @@ at::Tensor ClassTraining::logits(const ClassExamples& examples, const Shown& sho
       texts.pooled = examples.texts.pooled.index_select(0, rows);
       const bool drop = randoms != nullptr && options_.token_dropout > 0;
       if (drop || options_.through_fusion) {
-        const at::Tensor lengths = examples.texts.lengths.index_select(0, rows);
-        const std::int64_t longest = lengths.max().item<std::int64_t>();
-        texts.valid = at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1);  // [b, L]
-        texts.tokens =
-            examples.texts.hidden.index_select(0, rows).narrow(1, 0, longest).to(at::kFloat);
+        const std::int64_t longest = examples.texts.longest(rows);
+        texts.valid = examples.texts.valid(rows, longest, at::kCPU);  // [b, L]
+        texts.tokens = examples.texts.tokens(rows, longest, at::kCPU);
         if (drop) {
-          drop_from(texts.valid, lengths, options_.token_dropout, positions, *randoms);
+          drop_from(texts.valid, examples.texts.lengths.index_select(0, rows),
+                    options_.token_dropout, positions, *randoms);
           texts.pooled = nn::pool(texts.tokens, texts.valid, examples.pooling);
         }
         texts.valid = texts.valid.to(device);

@@ -1,7 +1,6 @@
 #include "training/contrast_training.h"
 
 #include <ATen/ops/_unique.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/softplus.h>
@@ -41,14 +40,15 @@ ContrastTraining::ContrastTraining(fusion::FusionTransformer fusion, UpperStages
     throw Error(ErrorCode::kInvalidItem,
                 "double_difference compares two images, and there is one to train on");
   for (const std::string& kind : options_.curriculum) {
-    const auto found = std::ranges::find(train_.kinds, kind);
-    if (found == train_.kinds.end()) {
+    const auto found = std::ranges::find(train_.contrasts.kinds, kind);
+    if (found == train_.contrasts.kinds.end()) {
       std::string known;
-      for (const std::string& other : train_.kinds) known += (known.empty() ? "" : ", ") + other;
+      for (const std::string& other : train_.contrasts.kinds)
+        known += (known.empty() ? "" : ", ") + other;
       throw Error(ErrorCode::kInvalidArgument,
                   "curriculum: the data has no contrast of kind \"" + kind + "\"; it has " + known);
     }
-    curriculum_.push_back(static_cast<std::size_t>(found - train_.kinds.begin()));
+    curriculum_.push_back(static_cast<std::size_t>(found - train_.contrasts.kinds.begin()));
   }
 }
 
@@ -58,7 +58,7 @@ std::vector<std::size_t> ContrastTraining::kinds_at(std::int64_t epoch) const {
       options_.curriculum_epochs > 0 ? static_cast<double>(epoch) / options_.curriculum_epochs : 1;
   std::vector<std::size_t> kinds;
   if (curriculum_.empty() || done >= 1) {
-    kinds.resize(train_.kinds.size());
+    kinds.resize(train_.contrasts.kinds.size());
     std::iota(kinds.begin(), kinds.end(), std::size_t{0});
     return kinds;
   }
@@ -132,19 +132,13 @@ ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& featur
   const at::Device device = nn::device_of(*fusion_);
   const at::Tensor image_rows = index_of(images), text_rows = index_of(texts);
   const at::Tensor text_pooled =
-      features.texts.pooled.index_select(0, text_rows).to(device);  // [P, H]
+      features.contrasts.texts.pooled.index_select(0, text_rows).to(device);  // [P, H]
   if (options_.phase == Phase::kPooledHeads) {
     const at::Tensor pooled = features.images.pooled.select(1, 0).index_select(0, image_rows);
     return {cosine_logit(pooled.to(device), text_pooled), {}};
   }
-  const at::Tensor lengths = features.texts.lengths.index_select(0, text_rows);
-  const std::int64_t longest = lengths.max().item<std::int64_t>();
-  const at::Tensor valid =
-      (at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1)).to(device);  // [P, L]
-  const at::Tensor text_tokens = features.texts.hidden.index_select(0, text_rows)
-                                     .narrow(1, 0, longest)
-                                     .to(device)
-                                     .to(at::kFloat);
+  const CaptionFeatures& written = features.contrasts.texts;
+  const std::int64_t longest = written.longest(text_rows);
   // Each image once, however many pairs show it; its stages are trained in the last phase alone.
   const auto [distinct, inverse] =
       at::_unique(image_rows, /*sorted=*/true, /*return_inverse=*/true);
@@ -154,7 +148,8 @@ ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& featur
                                     c10::GradMode::is_enabled());
     return vision_.forward(features.images, distinct, at::zeros_like(distinct), device);
   }();
-  const CaptionStates text_states{text_tokens, text_pooled, valid};
+  const CaptionStates text_states{written.tokens(text_rows, longest, device), text_pooled,
+                                  written.valid(text_rows, longest, device)};
   fusion::FusionInput both = fusion_input(&image_states, &text_states);
   both.vision_rows = place;
   if (options_.phase == Phase::kFusion) {
@@ -170,11 +165,10 @@ ContrastTraining::Logits ContrastTraining::logits(const ContrastFeatures& featur
   return {given + fusion_->late_match(both), {}};
 }
 
-std::int64_t ContrastTraining::partner_of(const ContrastFeatures::Pair& pair,
-                                          Random& random) const {
-  const std::vector<std::int64_t>& known = train_.partners[pair.partners];
+std::int64_t ContrastTraining::partner_of(const ContrastTexts::Pair& pair, Random& random) const {
+  const std::vector<std::int64_t>& known = train_.contrasts.partners[pair.partners];
   if (!known.empty()) return known[random.below(known.size())];
-  return other_row(static_cast<std::int64_t>(train_.size()), static_cast<std::int64_t>(pair.image),
+  return other_row(static_cast<std::int64_t>(train_.size()), static_cast<std::int64_t>(pair.record),
                    random);
 }
 
@@ -182,14 +176,10 @@ ContrastTraining::Shown ContrastTraining::show(const Batch& batch,
                                                const std::vector<std::size_t>& kinds) const {
   Shown shown;
   for (const std::size_t sample : batch.samples) {
-    std::vector<std::size_t> drawn;
-    for (std::size_t p = train_.first[sample]; p < train_.first[sample + 1]; ++p)
-      if (std::ranges::binary_search(kinds, train_.pairs[p].kind)) drawn.push_back(p);
     Random random = batch.random_of(sample);
-    random.shuffle(drawn);
-    drawn.resize(std::min(drawn.size(), options_.pairs_per_image));
-    for (const std::size_t p : drawn) {
-      const ContrastFeatures::Pair& pair = train_.pairs[p];
+    for (const std::size_t p :
+         train_.contrasts.draw(sample, kinds, options_.pairs_per_image, random)) {
+      const ContrastTexts::Pair& pair = train_.contrasts.pairs[p];
       shown.images.push_back(static_cast<std::int64_t>(sample));
       shown.true_texts.push_back(pair.true_text);
       shown.false_texts.push_back(pair.false_text);
@@ -250,13 +240,15 @@ Loss ContrastTraining::loss(const Batch& batch) {
 std::pair<at::Tensor, at::Tensor> ContrastTraining::validation_logits() const {
   const c10::NoGradGuard no_grad;
   std::vector<at::Tensor> yes, no;
-  for (std::size_t begin = 0; begin < validation_.pairs.size(); begin += kEvaluatedTogether) {
-    const std::size_t end = std::min(begin + kEvaluatedTogether, validation_.pairs.size());
+  for (std::size_t begin = 0; begin < validation_.contrasts.pairs.size();
+       begin += kEvaluatedTogether) {
+    const std::size_t end =
+        std::min(begin + kEvaluatedTogether, validation_.contrasts.pairs.size());
     std::vector<std::int64_t> images, texts, false_texts;
     for (std::size_t p = begin; p < end; ++p) {
-      images.push_back(static_cast<std::int64_t>(validation_.pairs[p].image));
-      texts.push_back(validation_.pairs[p].true_text);
-      false_texts.push_back(validation_.pairs[p].false_text);
+      images.push_back(static_cast<std::int64_t>(validation_.contrasts.pairs[p].record));
+      texts.push_back(validation_.contrasts.pairs[p].true_text);
+      false_texts.push_back(validation_.contrasts.pairs[p].false_text);
     }
     yes.push_back(logits(validation_, images, texts).whole.cpu());
     no.push_back(logits(validation_, images, false_texts).whole.cpu());
@@ -275,21 +267,22 @@ Metrics ContrastTraining::evaluate() {
   const auto [yes, no] = validation_logits();
   const float* of_true = yes.const_data_ptr<float>();
   const float* of_false = no.const_data_ptr<float>();
-  std::vector<double> right(validation_.kinds.size()), count(validation_.kinds.size());
-  for (std::size_t p = 0; p < validation_.pairs.size(); ++p) {
+  std::vector<double> right(validation_.contrasts.kinds.size()),
+      count(validation_.contrasts.kinds.size());
+  for (std::size_t p = 0; p < validation_.contrasts.pairs.size(); ++p) {
     const float difference = of_true[p] - of_false[p];
-    right[validation_.pairs[p].kind] += difference > 0 ? 1 : difference < 0 ? 0 : 0.5;
-    count[validation_.pairs[p].kind] += 1;
+    right[validation_.contrasts.pairs[p].kind] += difference > 0 ? 1 : difference < 0 ? 0 : 0.5;
+    count[validation_.contrasts.pairs[p].kind] += 1;
   }
   Metrics metrics;
   double all = 0;
   for (std::size_t k = 0; k < right.size(); ++k) {
     if (count[k] == 0) continue;
-    metrics[validation_.kinds[k].empty() ? "(no kind)" : validation_.kinds[k]] =
+    metrics[validation_.contrasts.kinds[k].empty() ? "(no kind)" : validation_.contrasts.kinds[k]] =
         100 * right[k] / count[k];
     all += right[k];
   }
-  metrics["all"] = 100 * all / static_cast<double>(validation_.pairs.size());
+  metrics["all"] = 100 * all / static_cast<double>(validation_.contrasts.pairs.size());
   return metrics;
 }
 

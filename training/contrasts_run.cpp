@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <sstream>
-#include <unordered_map>
 #include <utility>
 
 #include "bifocal/error.h"
@@ -16,7 +14,6 @@
 #include "models/bundle.h"
 #include "nn/weights.h"
 #include "training/aligned_start.h"
-#include "training/contrast_partners.h"
 #include "training/contrast_training.h"
 #include "training/model_card.h"
 #include "training/preset_run.h"
@@ -30,10 +27,10 @@ using Phase = ContrastTraining::Phase;
 
 // Of records with an image that decodes and at least one contrast; partners where they are asked
 // for.
-ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders,
-                                  const std::vector<std::string>& kinds, std::size_t frozen_stages,
-                                  std::int64_t max_tokens, bool with_partners,
-                                  const EncodingOptions& options) {
+ContrastFeatures encode_features(const RecordSet& all, const Encoders& encoders,
+                                 const std::vector<std::string>& kinds, std::size_t frozen_stages,
+                                 std::int64_t max_tokens, bool with_partners,
+                                 const EncodingOptions& options) {
   std::vector<std::size_t> whole;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (all[i].has_image() && !all[i].contrasts.empty()) whole.push_back(i);
@@ -43,41 +40,13 @@ ContrastFeatures encode_contrasts(const RecordSet& all, const Encoders& encoders
                 "\"false\"}]");
   const RecordSet records = all.subset(whole);
   ContrastFeatures features;
-  features.kinds = kinds;
   features.images =
       encode_images(records, encoders.vision, encoders.preprocess, {}, frozen_stages, options);
-  std::vector<std::string> texts;
-  std::unordered_map<std::string, std::int64_t> rows;
-  const auto row_of = [&](const std::string& text) {
-    const auto [found, is_new] = rows.try_emplace(text, static_cast<std::int64_t>(texts.size()));
-    if (is_new) texts.push_back(text);
-    return found->second;
-  };
-  std::optional<ContrastPartners> partners;
-  if (with_partners) partners.emplace(records.subset(features.images.records));
-  for (const std::size_t i : features.images.records) {
-    features.first.push_back(features.pairs.size());
-    for (const Contrast& contrast : records[i].contrasts) {
-      const auto kind = std::ranges::lower_bound(kinds, contrast.kind);
-      features.pairs.push_back({static_cast<std::size_t>(kind - kinds.begin()), features.ids.size(),
-                                row_of(contrast.true_text), row_of(contrast.false_text),
-                                partners ? partners->list_of(contrast) : 0});
-    }
-    features.ids.push_back(records[i].id);
-  }
-  features.first.push_back(features.pairs.size());
-  if (partners) features.partners = partners->lists();
-  features.texts = encode_captions(texts, encoders.text, *encoders.tokenizer,
-                                   encoders.text->config().num_hidden_layers, max_tokens, options);
+  for (const std::size_t i : features.images.records) features.ids.push_back(records[i].id);
+  features.contrasts = encode_contrasts(
+      records.subset(features.images.records), kinds, encoders.text, *encoders.tokenizer,
+      encoders.text->config().num_hidden_layers, max_tokens, with_partners, options);
   return features;
-}
-
-std::vector<std::string> kinds_of(const DataSets& data) {
-  std::set<std::string> kinds;
-  for (const RecordSet* set : {&data.train, &data.validation})
-    for (const Record& record : set->records())
-      for (const Contrast& contrast : record.contrasts) kinds.insert(contrast.kind);
-  return {kinds.begin(), kinds.end()};
 }
 
 fusion::FusionConfig fusion_config(const TrainConfig& config, const Encoders& encoders,
@@ -119,8 +88,9 @@ void align_tokens(fusion::FusionTransformerImpl& fusion, const UpperStages& visi
   const c10::NoGradGuard no_grad;
   const at::Tensor images = at::arange(
       std::min(kMostAlignedImages, static_cast<std::int64_t>(features.size())), at::kLong);
-  const at::Tensor lengths = features.texts.lengths.slice(0, 0, kMostAlignedTexts);
-  const at::Tensor texts = features.texts.hidden.slice(0, 0, kMostAlignedTexts);  // [m, L, H]
+  const at::Tensor lengths = features.contrasts.texts.lengths.slice(0, 0, kMostAlignedTexts);
+  const at::Tensor texts =
+      features.contrasts.texts.hidden.slice(0, 0, kMostAlignedTexts);  // [m, L, H]
   const at::Tensor valid = at::arange(texts.size(1)).unsqueeze(0) < lengths.unsqueeze(1);
   standardise_tokens(
       fusion, vision.forward(features.images, images, at::zeros_like(images)).tokens.flatten(0, 1),
@@ -153,10 +123,10 @@ std::string card(const ContrastsData& data, const SeedOutcome& seeds, std::int64
        << "## What it is made of\n\n- Vision: `" << last_part(config.vision) << "`, "
        << what_of_vision(config) << ".\n- Text: `" << last_part(config.text) << "`, frozen.\n\n"
        << "## Training\n\n| | images | contrasts |\n|---|---|---|\n| trained on `"
-       << last_part(config.data) << "` | " << train.size() << " | " << train.pairs.size()
+       << last_part(config.data) << "` | " << train.size() << " | " << train.contrasts.pairs.size()
        << " |\n| weights chosen by "
        << (config.validation.empty() ? "a part of it" : "`" + last_part(config.validation) + "`")
-       << " | " << validation.size() << " | " << validation.pairs.size() << " |\n\n"
+       << " | " << validation.size() << " | " << validation.contrasts.pairs.size() << " |\n\n"
        << "Pooled heads " << config.pooled_epochs << " epochs, token projections "
        << config.align_epochs << ", fusion layer " << config.epochs << ". Seed " << kept
        << ". It took " << fixed(report.core_hours, 2)
@@ -258,13 +228,13 @@ RunReport run_contrasts(const TrainConfig& config, const RunOptions& options) {
   const std::size_t frozen = frozen_stages(config, encoders);
   {
     const DataSets sets = open_data_sets(config, /*grouped=*/true);
-    const std::vector<std::string> kinds = kinds_of(sets);
+    const std::vector<std::string> kinds = kinds_of_contrasts({&sets.train, &sets.validation});
     const EncodingOptions encoding = begin_encoding(config, options, sets);
     options.group->first_then_others([&] {
-      data.train = encode_contrasts(sets.train, encoders, kinds, frozen, config.max_text_tokens,
-                                    config.double_difference, encoding);
-      data.validation = encode_contrasts(sets.validation, encoders, kinds, frozen,
-                                         config.max_text_tokens, /*with_partners=*/false, encoding);
+      data.train = encode_features(sets.train, encoders, kinds, frozen, config.max_text_tokens,
+                                   config.double_difference, encoding);
+      data.validation = encode_features(sets.validation, encoders, kinds, frozen,
+                                        config.max_text_tokens, /*with_partners=*/false, encoding);
     });
   }
   data.fusion = fusion_config(config, encoders, data.train);

@@ -216,6 +216,20 @@ CaptionFeatures encode_captions(const std::vector<std::string>& texts, const tex
   return features;
 }
 
+std::int64_t CaptionFeatures::longest(const at::Tensor& rows) const {
+  return lengths.index_select(0, rows).max().item<std::int64_t>();
+}
+
+at::Tensor CaptionFeatures::tokens(const at::Tensor& rows, std::int64_t length,
+                                   const at::Device& device) const {
+  return hidden.narrow(1, 0, length).index_select(0, rows).to(device).to(at::kFloat);
+}
+
+at::Tensor CaptionFeatures::valid(const at::Tensor& rows, std::int64_t length,
+                                  const at::Device& device) const {
+  return (at::arange(length).unsqueeze(0) < lengths.index_select(0, rows).unsqueeze(1)).to(device);
+}
+
 at::Tensor pooled_captions(const std::vector<std::string>& texts, const text::Bert& tower,
                            const text::Tokenizer& tokenizer, const EncodingOptions& options) {
   const TokenIds tokens = token_ids(texts, tokenizer, tower->config().max_tokens);

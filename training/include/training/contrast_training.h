@@ -8,28 +8,18 @@
 #include <vector>
 
 #include "fusion/fusion_transformer.h"
+#include "training/contrast_texts.h"
 #include "training/feature_cache.h"
 #include "training/thawed_vision.h"
 #include "training/trainable.h"
 
 namespace bifocal::training {
 
-// Contrasts as the frozen towers, or frozen stages, see them: images, and each distinct text once.
+// Contrasts as the frozen towers, or frozen stages, see them.
 struct ContrastFeatures {
-  struct Pair {
-    std::size_t kind = 0;                        // of `kinds`
-    std::size_t image = 0;                       // row of `images`
-    std::int64_t true_text = 0, false_text = 0;  // rows of `texts`
-    std::size_t partners = 0;                    // of `partners`
-  };
-  ImageFeatures images;            // [N, ...]
-  CaptionFeatures texts;           // [M, ...], hidden being the last hidden states
-  std::vector<Pair> pairs;         // image by image
-  std::vector<std::size_t> first;  // [N + 1]: pairs first[i] to first[i + 1] are image i's
-  // Rows of images of which the false text holds: ContrastPartners.
-  std::vector<std::vector<std::int64_t>> partners;
-  std::vector<std::string> kinds;  // sorted
-  std::vector<std::string> ids;    // [N]
+  ImageFeatures images;          // [N, ...]
+  ContrastTexts contrasts;       // of N records, after all layers of the text encoder
+  std::vector<std::string> ids;  // [N]
 
   std::size_t size() const noexcept { return ids.size(); }
 };
@@ -100,7 +90,7 @@ class ContrastTraining : public Trainable {
     std::vector<std::int64_t> images, partners, true_texts, false_texts;  // [P]
   };
   Shown show(const Batch& batch, const std::vector<std::size_t>& kinds) const;
-  std::int64_t partner_of(const ContrastFeatures::Pair& pair, Random& random) const;
+  std::int64_t partner_of(const ContrastTexts::Pair& pair, Random& random) const;
   // Of the validation set: [pairs] each.
   std::pair<at::Tensor, at::Tensor> validation_logits() const;
   Logits logits(const ContrastFeatures& features, const std::vector<std::int64_t>& images,

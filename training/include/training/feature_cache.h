@@ -61,6 +61,12 @@ struct CaptionFeatures {
   at::Tensor hidden;   // [M, L, H] bf16: after the tower's first `layers` layers; zeros at padding
   at::Tensor lengths;  // [M] int64: tokens of each
   at::Tensor pooled;   // [M, H] float32: after all layers
+
+  // Of some of the texts, rows [B] int64: the tokens of the longest; their first `length` tokens,
+  // [B, length, H] float32; and which of those are no padding, [B, length] bool.
+  std::int64_t longest(const at::Tensor& rows) const;
+  at::Tensor tokens(const at::Tensor& rows, std::int64_t length, const at::Device& device) const;
+  at::Tensor valid(const at::Tensor& rows, std::int64_t length, const at::Device& device) const;
 };
 
 // Of all texts of `records`, in order, cut at `max_tokens`. Throws as encode_images().
