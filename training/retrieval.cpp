@@ -1,6 +1,5 @@
 #include "training/retrieval.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -99,17 +98,11 @@ std::vector<std::int64_t> first_captions(const PairFeatures& pairs) {
 }
 
 PooledHeads::PooledHeads(RetrievalModel model, const PairFeatures& train,
-                         const PairFeatures& validation, double learning_rate, double weight_decay,
-                         TeacherWeights teacher)
-    : model_(std::move(model)),
-      train_(train),
-      validation_(validation),
-      learning_rate_(learning_rate),
-      weight_decay_(weight_decay),
-      teacher_(teacher) {}
+                         const PairFeatures& validation, const Options& options)
+    : model_(std::move(model)), train_(train), validation_(validation), options_(options) {}
 
 std::vector<ParameterGroup> PooledHeads::parameter_groups() {
-  ParameterGroup group{"pooled heads", {}, learning_rate_, weight_decay_};
+  ParameterGroup group{"pooled heads", {}, options_.learning_rate, options_.weight_decay};
   for (const auto& entry : model_.fusion->named_parameters())
     if (is_pooled_head(entry.key()) || entry.key() == "logit_scale")
       group.parameters.push_back({entry.key(), entry.value()});
@@ -131,8 +124,17 @@ Loss PooledHeads::loss(const Batch& batch) {
   const at::Tensor pairs = 0.5 * (info_nce(image, first, scale, *batch.group) +
                                   info_nce(image, second, scale, *batch.group));
   Loss loss{pairs, {{"pairs", pairs.item<double>()}}};
-  add_teacher(loss, image, first, second, scale, teacher_, lesson_of(train_, drawn, device),
+  add_teacher(loss, image, first, second, scale, options_.teacher, lesson_of(train_, drawn, device),
               *batch.group);
+  if (options_.contrast_weight > 0) {
+    const BatchContrasts contrasts =
+        draw_contrasts(train_.contrasts, batch, options_.pairs_per_image, /*matched=*/1);
+    const auto texts = [&](const std::vector<std::int64_t>& rows) {
+      return model_.fusion->own_text_vector(rows_of(train_.contrasts.texts.pooled, rows, device));
+    };
+    add_cosine_contrasts(loss, image, texts(contrasts.true_text), texts(contrasts.false_text),
+                         scale, contrasts, options_.contrast_weight, *batch.group);
+  }
   return loss;
 }
 
@@ -194,26 +196,22 @@ void FusionRetrieval::set_training(bool training) {
   model_.text->train(training);
 }
 
-CaptionStates FusionRetrieval::captions(const PairFeatures& pairs,
+CaptionStates FusionRetrieval::captions(const CaptionFeatures& texts,
                                         const std::vector<std::int64_t>& rows,
                                         std::int64_t padded) const {
   const at::Tensor index = index_of(rows);
-  const at::Tensor lengths = pairs.captions.lengths.index_select(0, index);  // [B]
-  const std::int64_t longest = std::max(padded, lengths.max().item<std::int64_t>());
-  CaptionStates states;
+  const std::int64_t longest = std::max(padded, texts.longest(index));
   const at::Device device = model_.device();
-  states.valid = (at::arange(longest).unsqueeze(0) < lengths.unsqueeze(1)).to(device);  // [B, L]
+  CaptionStates states;
+  states.valid = texts.valid(index, longest, device);  // [B, L]
   // The layers see captions of like length together: half of a batch's padding is not computed.
-  const at::Tensor order = at::argsort(lengths, /*stable=*/true, 0);
+  const at::Tensor order = at::argsort(texts.lengths.index_select(0, index), /*stable=*/true, 0);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& part : order.chunk(kLengthGroups)) {
-    const std::int64_t length = lengths.index_select(0, part).max().item<std::int64_t>();
-    const at::Tensor hidden = pairs.captions.hidden.index_select(0, index.index_select(0, part))
-                                  .narrow(1, 0, length)
-                                  .to(device)
-                                  .to(at::kFloat);
-    const at::Tensor valid = states.valid.index_select(0, part.to(device)).narrow(1, 0, length);
-    const at::Tensor tokens = model_.text->forward(hidden, valid);
+    const at::Tensor rows_of_part = index.index_select(0, part);
+    const std::int64_t length = texts.longest(rows_of_part);
+    const at::Tensor tokens = model_.text->forward(texts.tokens(rows_of_part, length, device),
+                                                   texts.valid(rows_of_part, length, device));
     parts.push_back(at::constant_pad_nd(tokens, {0, 0, 0, longest - length}));
   }
   const at::Tensor back = at::argsort(order, true, 0).to(device);
@@ -229,20 +227,33 @@ ImageStates FusionRetrieval::plain_images(const PairFeatures& pairs,
                                model_.device());
 }
 
+// A word may hang on any cell: the images are shown whole.
+ShownContrasts FusionRetrieval::show_contrasts(const Batch& batch,
+                                               const ImageStates& images) const {
+  if (options_.weights.contrast == 0) return {};
+  ShownContrasts shown;
+  shown.drawn = draw_contrasts(train_.contrasts, batch, options_.pairs_per_image,
+                               static_cast<std::size_t>(options_.match_pairs));
+  shown.images = images;
+  if (!shown.drawn.image.empty()) {
+    shown.truths = captions(train_.contrasts.texts, shown.drawn.true_text);
+    shown.lies = captions(train_.contrasts.texts, shown.drawn.false_text);
+  }
+  return shown;
+}
+
 Loss FusionRetrieval::loss(const Batch& batch) {
   // Of the whole batch, so that captions are padded alike on all ranks.
   std::int64_t longest = 0;
   if (batch.group->size() > 1)
-    longest =
-        train_.captions.lengths.index_select(0, index_of(draw(train_, batch, batch.whole).first))
-            .max()
-            .item<std::int64_t>();
+    longest = train_.captions.longest(index_of(draw(train_, batch, batch.whole).first));
   const Drawn drawn = draw(train_, batch, batch.samples);
-  const CaptionStates first = captions(train_, drawn.first, longest);
-  const CaptionStates second = captions(train_, drawn.second);
+  const CaptionStates first = captions(train_.captions, drawn.first, longest);
+  const CaptionStates second = captions(train_.captions, drawn.second);
   const at::Device device = model_.device();
   ImageStates images =
       model_.vision.forward(train_.images, index_of(drawn.images), index_of(drawn.views), device);
+  const ShownContrasts contrasts = show_contrasts(batch, images);
   images.cells = draw_cells(drawn.randoms, images.tokens.size(1), options_.visual_tokens);
   if (images.cells.defined()) {
     images.cells = images.cells.to(device);
@@ -255,7 +266,7 @@ Loss FusionRetrieval::loss(const Batch& batch) {
       [&](const at::Tensor& cosines) {
         return draw_false_pairs(cosines.cpu(), scale, options_.match_pairs, batch.random());
       },
-      *batch.group, lesson_of(train_, drawn, device));
+      *batch.group, lesson_of(train_, drawn, device), contrasts);
 }
 
 void FusionRetrieval::after_step() { clamp_scale(*model_.fusion); }
@@ -267,7 +278,7 @@ Metrics FusionRetrieval::evaluate() {
   std::vector<at::Tensor> image, text, fused, true_match, false_match;
   for (std::int64_t begin = 0; begin < texts; begin += kEvaluatedTogether) {
     const CaptionStates states =
-        captions(validation_, range(begin, std::min(begin + kEvaluatedTogether, texts)));
+        captions(validation_.captions, range(begin, std::min(begin + kEvaluatedTogether, texts)));
     text.push_back(model_.fusion->forward(fusion_input(nullptr, &states)).embedding);
   }
   for (std::int64_t begin = 0; begin < images; begin += kEvaluatedTogether) {
@@ -280,8 +291,8 @@ Metrics FusionRetrieval::evaluate() {
       own.push_back(static_cast<std::int64_t>(validation_.first[static_cast<std::size_t>(row)]));
       other.push_back(static_cast<std::int64_t>(validation_.first[next]));
     }
-    const CaptionStates true_captions = captions(validation_, own);
-    const CaptionStates false_captions = captions(validation_, other);
+    const CaptionStates true_captions = captions(validation_.captions, own);
+    const CaptionStates false_captions = captions(validation_.captions, other);
     image.push_back(model_.fusion->forward(fusion_input(&pictures, nullptr)).embedding);
     const fusion::FusionOutput both =
         model_.fusion->forward(fusion_input(&pictures, &true_captions));

@@ -38,8 +38,8 @@ void FusionRetrieval::begin_late_interaction() {
   const c10::NoGradGuard no_grad;
   set_training(false);
   const auto images = std::min(kMostAlignedImages, static_cast<std::int64_t>(train_.size()));
-  const CaptionStates states =
-      captions(train_, range(0, std::min(kMostAlignedTexts, train_.captions.lengths.size(0))));
+  const CaptionStates states = captions(
+      train_.captions, range(0, std::min(kMostAlignedTexts, train_.captions.lengths.size(0))));
   standardise_tokens(*model_.fusion, plain_images(train_, range(0, images)).tokens.flatten(0, 1),
                      states.tokens.index({states.valid}));
   open_late_interaction(*model_.fusion);
@@ -64,7 +64,7 @@ void FusionRetrieval::calibrate_match() {
     }
     const ImageStates pictures = plain_images(validation_, rows);
     const auto match = [&](const std::vector<std::int64_t>& texts) {
-      const CaptionStates states = captions(validation_, texts);
+      const CaptionStates states = captions(validation_.captions, texts);
       return model_.fusion->match(model_.fusion->forward(fusion_input(&pictures, &states)));
     };
     yes.push_back(match(own));
@@ -97,13 +97,13 @@ void FusionRetrieval::calibrate_fused() {
       }
     }
     const ImageStates pictures = plain_images(validation_, rows);
-    const CaptionStates asked = captions(validation_, firsts);
+    const CaptionStates asked = captions(validation_.captions, firsts);
     const fusion::FusionOutput both = model_.fusion->forward(fusion_input(&pictures, &asked));
     own_image.push_back(both.vision);
     own_text.push_back(both.text);
     token.push_back(nn::l2_normalize(at::linear(both.context, weights.at("embedding_head.weight"),
                                                 weights.at("embedding_head.bias"))));
-    const CaptionStates sought = captions(validation_, others);
+    const CaptionStates sought = captions(validation_.captions, others);
     texts.push_back(model_.fusion->forward(fusion_input(nullptr, &sought)).embedding);
   }
   at::Tensor mix = weights.at("pooled_mix"), gain = weights.at("residual_gain")[2];

@@ -5,6 +5,7 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -143,7 +144,44 @@ at::Tensor late_loss(const fusion::FusionTransformerImpl& fusion, const ImageSta
                      divergence(of_captions, taught(lesson.first, lesson.image)));
 }
 
+void add_match_contrasts(Loss& loss, const fusion::FusionTransformerImpl& fusion,
+                         const ShownContrasts& contrasts, double weight,
+                         const ProcessGroup& group) {
+  const ImageStates all = gather(contrasts.images, group);
+  const BatchContrasts& drawn = contrasts.drawn;
+  at::Tensor difference = at::zeros({0}, all.tokens.options());
+  if (!drawn.matched.empty()) {
+    const auto index = [&all](const std::vector<std::int64_t>& rows) {
+      return index_of(rows, all.tokens.device());
+    };
+    const at::Tensor rows = index(drawn.matched);  // [p]
+    const ImageStates own = select(all, index(drawn.image).index_select(0, rows));
+    const ImageStates other = select(all, index(drawn.partner).index_select(0, rows));
+    const auto margin = [&, truths = select(contrasts.truths, rows),
+                         lies = select(contrasts.lies, rows)](const ImageStates& images) {
+      const auto match = [&](const CaptionStates& texts) {
+        return fusion.match(fusion.forward(fusion_input(&images, &texts)));
+      };
+      return match(truths) - match(lies);
+    };
+    difference = margin(own) - margin(other);
+  }
+  add_double_difference(loss, difference, drawn.all_matched, weight, "match contrast", group);
+}
+
 }  // namespace
+
+void add_cosine_contrasts(Loss& loss, const at::Tensor& images, const at::Tensor& truths,
+                          const at::Tensor& lies, const at::Tensor& scale,
+                          const BatchContrasts& drawn, double weight, const ProcessGroup& group) {
+  const at::Tensor all = group.gather(images);
+  const auto rows = [&all](const std::vector<std::int64_t>& places) {
+    return all.index_select(0, index_of(places, all.device()));
+  };
+  const at::Tensor turned = rows(drawn.image) - rows(drawn.partner);  // [P, e]
+  add_double_difference(loss, (turned * (truths - lies)).sum(1) * scale.detach(), drawn.all, weight,
+                        "contrast", group);
+}
 
 ImageStates select(const ImageStates& states, const at::Tensor& rows) {
   return {states.tokens.index_select(0, rows), states.pooled.index_select(0, rows),
@@ -177,7 +215,8 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
                     const CaptionStates& first, const CaptionStates& second,
                     const RetrievalWeights& weights,
                     const std::function<FalsePairs(const at::Tensor& cosines)>& choose,
-                    const ProcessGroup& group, const Lesson& lesson) {
+                    const ProcessGroup& group, const Lesson& lesson,
+                    const ShownContrasts& contrasts) {
   const auto embed = [&fusion](const ImageStates* image, const CaptionStates* caption) {
     return fusion.forward(fusion_input(image, caption));
   };
@@ -194,6 +233,14 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
             {{"pairs", pairs.item<double>()}, {"captions", captions.item<double>()}}};
   add_teacher(loss, image, text_1, text_2, fusion.logit_scale().exp(), weights.teacher, lesson,
               group);
+  if (contrasts.drawn.all > 0) {
+    const auto vectors = [&](const CaptionStates& texts) {
+      return texts.pooled.defined() ? embed(nullptr, &texts).embedding : image.slice(0, 0, 0);
+    };
+    add_cosine_contrasts(loss, image, vectors(contrasts.truths), vectors(contrasts.lies),
+                         fusion.logit_scale().exp(), contrasts.drawn, weights.contrast, group);
+    add_match_contrasts(loss, fusion, contrasts, weights.contrast, group);
+  }
   if (weights.fused == 0 && weights.match == 0 && weights.late == 0) return loss;
 
   const fusion::FusionOutput both = embed(&images, &first);

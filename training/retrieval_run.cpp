@@ -22,11 +22,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Records with an image that decodes and at least one text, and what the teachers make of them.
+// Records with an image that decodes and at least one text, what the teachers make of them, and
+// their contrasts where they are asked for.
 PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, const ImageViews& views,
                           std::size_t frozen_stages, std::int64_t frozen_layers,
                           std::int64_t max_tokens, const std::vector<Teacher>& teachers,
-                          const EncodingOptions& options) {
+                          bool with_contrasts, const EncodingOptions& options) {
   std::vector<std::size_t> whole;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (all[i].has_image() && !all[i].texts.empty()) whole.push_back(i);
@@ -43,7 +44,18 @@ PairFeatures encode_pairs(const RecordSet& all, const Encoders& encoders, const 
   pairs.first.push_back(texts.size());
   pairs.captions = encode_captions(texts, encoders.text, *encoders.tokenizer, frozen_layers,
                                    max_tokens, options);
-  pairs.teacher = teacher_vectors(teachers, records.subset(pairs.images.records), texts, options);
+  const RecordSet seen = records.subset(pairs.images.records);
+  pairs.teacher = teacher_vectors(teachers, seen, texts, options);
+  if (with_contrasts) {
+    const std::vector<std::string> kinds = kinds_of_contrasts({&seen});
+    if (kinds.empty())
+      throw Error(
+          ErrorCode::kInvalidItem,
+          "contrast_weight is above 0 and no record has contrasts: `bifocal contrasts` makes "
+          "them, in a copy of the table");
+    pairs.contrasts = encode_contrasts(seen, kinds, encoders.text, *encoders.tokenizer,
+                                       frozen_layers, max_tokens, /*with_partners=*/true, options);
+  }
   return pairs;
 }
 
@@ -163,8 +175,14 @@ FusionRetrieval::Options fusion_options(const TrainConfig& config, const Teacher
   stage.weight_decay = config.weight_decay;
   stage.visual_tokens = config.visual_tokens;
   stage.match_pairs = config.match_pairs;
-  stage.weights = {config.caption_weight, config.fused_weight, config.match_weight,
-                   config.ranking_weight, config.late_weight,  taught};
+  stage.pairs_per_image = static_cast<std::size_t>(config.pairs_per_image);
+  stage.weights = {config.caption_weight,
+                   config.fused_weight,
+                   config.match_weight,
+                   config.ranking_weight,
+                   config.late_weight,
+                   config.contrast_weight,
+                   taught};
   return stage;
 }
 
@@ -184,8 +202,10 @@ RetrievalSeed run_seed(const RetrievalData& data, const Encoders& encoders, std:
   if (config.pooled_epochs > 0) {
     LoopSettings settings = phase_settings(config, "pooled heads", number);
     use_pooled_settings(settings, config);
-    PooledHeads heads(model, data.train, data.validation, config.pooled_learning_rate,
-                      config.pooled_weight_decay, taught);
+    PooledHeads heads(
+        model, data.train, data.validation,
+        {config.pooled_learning_rate, config.pooled_weight_decay,
+         static_cast<std::size_t>(config.pairs_per_image), config.contrast_weight, taught});
     const Metrics metrics = run_phase(data.run, data.options, settings, heads, seed);
     if (seed.interrupted) return seed;
     data.say("pooled heads alone: rsum " + fixed(metrics.at("rsum")));
@@ -236,10 +256,11 @@ RunReport run_retrieval(const TrainConfig& config, const RunOptions& options) {
     const DataSets sets = open_data_sets(config, /*grouped=*/true);
     const EncodingOptions encoding = begin_encoding(config, options, sets);
     options.group->first_then_others([&] {
-      data.train = encode_pairs(sets.train, *encoders, training_views(config), stages, layers,
-                                config.max_text_tokens, teachers, encoding);
+      data.train =
+          encode_pairs(sets.train, *encoders, training_views(config), stages, layers,
+                       config.max_text_tokens, teachers, config.contrast_weight > 0, encoding);
       data.validation = encode_pairs(sets.validation, *encoders, {}, stages, layers,
-                                     encoders->text->config().max_tokens, {}, encoding);
+                                     encoders->text->config().max_tokens, {}, false, encoding);
     });
     data.skipped = data.train.images.skipped.size() + sets.train.skipped().size();
   }

@@ -203,6 +203,8 @@ std::vector<TrainConfigKey> make_keys() {
           "late_weight", "Retrieval", &C::late_weight, 0, 100,
           "Of the contrastive loss of what the match logit is without its head; above 0 that has "
           "a late interaction of tokens beside the cosine"),
+      number("contrast_weight", "Retrieval", &C::contrast_weight, 0, 100,
+             "Of the double differences of the contrasts that the records bring (edited captions)"),
       whole("match_pairs", "Retrieval", &C::match_pairs, 1, 1'000'000,
             "True pairs of a batch that the match head sees"),
       text("teacher", "Retrieval", &C::teacher,

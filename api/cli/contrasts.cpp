@@ -29,7 +29,8 @@ Of each caption one word is exchanged for another of its kind (colour, number, a
 place, action), or two nouns are swapped. Pairs that the words alone give away are filtered out,
 until a text-only model that took no part in it is hardly right more often than by chance: a model
 of word n-grams, and with --text one on that encoder's vectors, which sees more. Nothing is learned
-from the words of --validation. English captions. Writes SPLIT.jsonl and SPLIT.tar.)";
+from the words of --validation. English captions. Writes SPLIT.jsonl and SPLIT.tar, with all
+pictures and captions: `bifocal train --preset retrieval --contrast-weight 1` learns from both.)";
 
 struct ContrastsCommand {
   std::filesystem::path data, validation, text, out;

@@ -22,14 +22,15 @@ CONFIG = dict(
 STEPS = dict(
     count=3, learning_rate=2e-3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-4, warm_up_steps=1,
     caption_weight=0.2, fused_weight=0.5, match_weight=1.0, ranking_weight=0.5,
-    late_weight=0.3, teacher_weight=0.7, teacher_temperature=1.5,
+    late_weight=0.3, contrast_weight=0.6, teacher_weight=0.7, teacher_temperature=1.5,
 )  # fmt: skip
-ITEMS, LENGTHS = 6, [5, 1, 9, 3, 7, 9]
+ITEMS = 6
+LENGTHS = {"first": [5, 1, 9, 3, 7, 9], "second": [9, 7, 3, 9, 1, 5], "truths": [4, 8, 2, 6], "lies": [4, 8, 3, 6]}
 
 
 def captions(step: int, which: str) -> dict[str, torch.Tensor]:
-    lengths = LENGTHS if which == "first" else LENGTHS[::-1]
-    tokens = torch.randn(ITEMS, max(lengths), CONFIG["text_hidden_size"])
+    lengths = LENGTHS[which]
+    tokens = torch.randn(len(lengths), max(lengths), CONFIG["text_hidden_size"])
     valid = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
     pooled = torch.stack([tokens[i, :n].mean(0) for i, n in enumerate(lengths)])
     name = f"{step}.{which}"
@@ -41,11 +42,15 @@ def batches() -> dict[str, torch.Tensor]:
     for step in range(STEPS["count"]):
         tokens = torch.randn(ITEMS, CONFIG["grid_height"] * CONFIG["grid_width"], CONFIG["vision_channels"])
         tensors |= {f"{step}.image_tokens": tokens, f"{step}.image_pooled": tokens.mean(1)}
-        tensors |= captions(step, "first") | captions(step, "second")
+        for which in LENGTHS:
+            tensors |= captions(step, which)
         tensors |= {
             f"{step}.pair": torch.tensor([0, 2, 3, 5]),
             f"{step}.caption": torch.tensor([4, 1, 0, 2]),
             f"{step}.image": torch.tensor([1, 5, 4, 0]),
+            f"{step}.shown": torch.tensor([0, 0, 3, 5]),
+            f"{step}.partner": torch.tensor([2, 4, 1, 3]),
+            f"{step}.matched": torch.tensor([0, 2]),
         }
         tensors |= {f"{step}.taught_{which}": torch.randn(ITEMS, 7) for which in ("image", "first", "second")}
     return tensors
@@ -101,6 +106,21 @@ def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], 
     teacher = divergence(scale * image @ first.T, t_image @ t_first.T)
     teacher = (teacher + divergence(scale * image @ second.T, t_image @ t_second.T)) / 2
     loss = loss + STEPS["teacher_weight"] * teacher
+    for name, logit in (("all", 0), ("matched", 1)):
+        rows = range(len(LENGTHS["truths"])) if name == "all" else tensors[f"{step}.matched"].tolist()
+        own, other = (tensors[f"{step}.{which}"].tolist() for which in ("shown", "partner"))
+
+        def score(i, which, row, logit=logit):
+            if logit:
+                return run(image=i, which=which, caption=row)["match"]
+            return scale.detach() * image[i] @ run(which=which, caption=row)["embedding"]
+
+        doubled = [
+            score(own[row], "truths", row) - score(own[row], "lies", row)
+            - score(other[row], "truths", row) + score(other[row], "lies", row)
+            for row in rows
+        ]  # fmt: skip
+        loss = loss + STEPS["contrast_weight"] * F.softplus(-torch.stack(doubled)).mean()
     loss = loss + STEPS["caption_weight"] * info_nce(first, second, scale)
     loss = loss + STEPS["fused_weight"] * (info_nce(fused, second, scale) + info_nce(fused, image, scale) / 2)
     pairs, wrong_captions, wrong_images = (

@@ -4,8 +4,9 @@
 //   beta2, epsilon, clip_norm, warm_up_steps, and the loss's weights. Batch N is "N.image_tokens",
 //   "N.image_pooled", "N.first_tokens", "N.first_pooled", "N.first_valid", "N.second_…", and
 //   "N.pair", "N.caption", "N.image" of the false pairs, and "N.taught_image", "N.taught_first",
-//   "N.taught_second" of the teacher. Writes the weights after the last step,
-//   and "loss" [count].
+//   "N.taught_second" of the teacher, and "N.truths_…", "N.lies_…" (as "N.first_…"),
+//   "N.shown", "N.partner" and "N.matched" of the contrasts. Writes the weights after the last
+//   step, and "loss" [count].
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
@@ -43,6 +44,17 @@ training::CaptionStates captions(const StateDict& tensors, const std::string& pr
           tensors.at(prefix + "_valid")};
 }
 
+training::ShownContrasts shown(const StateDict& tensors, const std::string& prefix,
+                               const training::ImageStates& images) {
+  training::BatchContrasts drawn;
+  drawn.image = whole_numbers(tensors.at(prefix + "shown"));
+  drawn.partner = whole_numbers(tensors.at(prefix + "partner"));
+  drawn.matched = whole_numbers(tensors.at(prefix + "matched"));
+  drawn.all = drawn.image.size();
+  drawn.all_matched = drawn.matched.size();
+  return {drawn, images, captions(tensors, prefix + "truths"), captions(tensors, prefix + "lies")};
+}
+
 StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict& tensors) {
   const auto config = bifocal::fusion::FusionConfig::from_config(json);
   bifocal::fusion::FusionTransformer fusion(config);
@@ -63,6 +75,7 @@ StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict&
       steps.number("match_weight"),
       steps.number("ranking_weight"),
       steps.number("late_weight"),
+      steps.number("contrast_weight"),
       {steps.number("teacher_weight"), steps.number("teacher_temperature")}};
   std::vector<double> losses;
   for (std::int64_t step = 0; step < count; ++step) {
@@ -75,12 +88,14 @@ StateDict run(const JsonConfig& json, const StateDict& weights, const StateDict&
     const training::FalsePairs chosen{whole_numbers(tensors.at(prefix + "pair")),
                                       whole_numbers(tensors.at(prefix + "caption")),
                                       whole_numbers(tensors.at(prefix + "image"))};
+    const training::ShownContrasts contrasts = shown(tensors, prefix, images);
     adamw.zero_gradients();
     training::Loss loss = training::retrieval_loss(
         *fusion, images, captions(tensors, prefix + "first"), captions(tensors, prefix + "second"),
         loss_weights, [&chosen](const at::Tensor&) { return chosen; }, training::ProcessGroup(),
         {tensors.at(prefix + "taught_image"), tensors.at(prefix + "taught_first"),
-         tensors.at(prefix + "taught_second")});
+         tensors.at(prefix + "taught_second")},
+        contrasts);
     loss.total.backward();
     adamw.clip_gradients(steps.number("clip_norm"));
     adamw.step(schedule.at(step));

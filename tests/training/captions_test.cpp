@@ -151,6 +151,9 @@ TEST(TextOnly, EditedCaptionsAreFilteredUntilTheControlKnowsLittle) {
   std::size_t kept = 0;
   for (const Record& record : edited.sets[1].records()) kept += record.contrasts.size();
   EXPECT_EQ(kept, all.kept);
+  // What has no contrast is still a picture with captions.
+  EXPECT_EQ(edited.sets[0].size(), 900U);
+  EXPECT_EQ(edited.sets[1].size(), 300U);
   // The same again for the same seed.
   EXPECT_EQ(edit_captions(many_captions(900), many_captions(300), 3, 55).rows.back().kept,
             all.kept);

@@ -34,7 +34,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TemporaryDirectory;
 
-// A directory of pictures and a table with two captions of each.
+// A directory of pictures and a table with two captions and a contrast of each.
 fs::path write_pairs(const fs::path& directory, const std::string& name, int count) {
   fs::create_directories(directory / "images");
   std::ofstream table(directory / (name + ".jsonl"));
@@ -48,7 +48,11 @@ fs::path write_pairs(const fs::path& directory, const std::string& name, int cou
     const std::string letter(1, static_cast<char>('a' + i % 26));
     table << nlohmann::json{{"image", image},
                             {"captions",
-                             {"a " + animal + " " + letter, "the " + animal + " runs " + letter}}}
+                             {"a " + animal + " " + letter, "the " + animal + " runs " + letter}},
+                            {"contrasts",
+                             {{{"kind", "animal"},
+                               {"true", "the " + animal + " runs"},
+                               {"false", "the " + std::string(animals[(i + 1) % 3]) + " runs"}}}}}
                  .dump()
           << "\n";
   }
@@ -174,6 +178,26 @@ TEST_F(RetrievalRun, ComesNearerToATeacherThatCounts) {
   EXPECT_LT(divergence(5), 0.6 * divergence(0));
 }
 
+TEST_F(RetrievalRun, RefusesToLearnFromContrastsThatAreNotThere) {
+  TrainConfig contrasted = config("bundle");
+  contrasted.contrast_weight = 1;
+  std::istringstream lines(core::read_text_file(train_table));
+  std::string table;
+  for (std::string line; std::getline(lines, line);) {
+    nlohmann::json record = nlohmann::json::parse(line);
+    record.erase("contrasts");
+    table += record.dump() + "\n";
+  }
+  core::write_file_atomically(train_table, table);
+  try {
+    run_training(contrasted, {});
+    FAIL() << "it trained without";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidItem);
+    EXPECT_THAT(error.message(), ::testing::HasSubstr("bifocal contrasts"));
+  }
+}
+
 TEST_F(RetrievalRun, RefusesATeacherThatDoesNotLoad) {
   TrainConfig taught = config("bundle");
   taught.teacher = (directory / "nowhere").string();
@@ -252,6 +276,7 @@ TEST_F(RetrievalRun, TwoProcessesTrainAsOneDoes) {
     config.dropout = config.pooled_dropout = config.drop_connect = 0;
     config.vision_stages = 1;
     config.late_weight = 0.5;
+    config.contrast_weight = 1;
     config.teacher = teacher.string();
     return config;
   };
@@ -279,6 +304,7 @@ TEST_F(RetrievalRun, TrainsOnAnotherDeviceAsOnTheCpu) {
                                           TrainConfig config = this->config(out);
                                           config.vision_stages = 1;
                                           config.late_weight = 0.5;
+                                          config.contrast_weight = 1;
                                           config.teacher = teacher.string();
                                           return config;
                                         },

@@ -61,7 +61,6 @@ RecordSet with_contrasts(const RecordSet& records, const std::vector<const Pairs
   RecordSet result;
   const auto source = std::make_shared<const RecordSet>(records);
   for (std::size_t i = 0; i < records.size(); ++i) {
-    if (of_record[i].empty()) continue;
     Record record = records[i];
     record.contrasts = std::move(of_record[i]);
     result.add(std::move(record), [source, i] { return source->read_image(i); });

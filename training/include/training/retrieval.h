@@ -7,6 +7,7 @@
 
 #include "fusion/fusion_transformer.h"
 #include "nn/pooling.h"
+#include "training/contrast_texts.h"
 #include "training/feature_cache.h"
 #include "training/records.h"
 #include "training/retrieval_loss.h"
@@ -23,6 +24,7 @@ struct PairFeatures {
   std::vector<std::size_t> first;  // [N + 1]: captions first[i] to first[i + 1] are image i's
   std::vector<std::string> ids;    // [N]
   TeacherVectors teacher;          // of the training set, where there is a teacher
+  ContrastTexts contrasts;         // likewise, where they are learned from
 
   std::size_t size() const noexcept { return ids.size(); }
 };
@@ -54,11 +56,17 @@ struct RetrievalModel {
 };
 
 // Stage 1: the pooled heads alone, InfoNCE of each image with two of its captions, and the
-// divergence from the teacher where `train` has one.
+// divergence from the teacher and the double differences of contrasts where `train` has them.
 class PooledHeads : public Trainable {
  public:
+  struct Options {
+    double learning_rate = 1e-3, weight_decay = 0.1;
+    std::size_t pairs_per_image = 2;
+    double contrast_weight = 0;
+    TeacherWeights teacher;
+  };
   PooledHeads(RetrievalModel model, const PairFeatures& train, const PairFeatures& validation,
-              double learning_rate, double weight_decay, TeacherWeights teacher = {});
+              const Options& options);
 
   std::vector<ParameterGroup> parameter_groups() override;
   void move_to(const at::Device& device) override { model_.move_to(device); }
@@ -73,8 +81,7 @@ class PooledHeads : public Trainable {
   RetrievalModel model_;
   const PairFeatures& train_;
   const PairFeatures& validation_;
-  double learning_rate_, weight_decay_;
-  TeacherWeights teacher_;
+  Options options_;
 };
 
 // Stage 2: the whole fusion layer, the pooled heads, the upper text layers and vision stages.
@@ -87,6 +94,7 @@ class FusionRetrieval : public Trainable {
     double weight_decay = 0.1;
     std::int64_t visual_tokens = 25;
     std::int64_t match_pairs = 256;
+    std::size_t pairs_per_image = 2;
     RetrievalWeights weights;
   };
   FusionRetrieval(RetrievalModel model, const PairFeatures& train, const PairFeatures& validation,
@@ -119,8 +127,9 @@ class FusionRetrieval : public Trainable {
   static constexpr std::int64_t kEvaluatedTogether = 64;  // images or captions
 
   // Padded to the longest of them, or to `padded` tokens where that is more.
-  CaptionStates captions(const PairFeatures& pairs, const std::vector<std::int64_t>& rows,
+  CaptionStates captions(const CaptionFeatures& texts, const std::vector<std::int64_t>& rows,
                          std::int64_t padded = 0) const;
+  ShownContrasts show_contrasts(const Batch& batch, const ImageStates& images) const;
   // As when serving.
   ImageStates plain_images(const PairFeatures& pairs, const std::vector<std::int64_t>& rows) const;
 

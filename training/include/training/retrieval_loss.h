@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fusion/fusion_transformer.h"
+#include "training/batch_contrasts.h"
 #include "training/process_group.h"
 #include "training/trainable.h"
 
@@ -68,9 +69,22 @@ struct FalsePairs {
 };
 
 struct RetrievalWeights {
-  double caption = 0.2, fused = 0.5, match = 1.0, ranking = 0.5, late = 0.0;
+  double caption = 0.2, fused = 0.5, match = 1.0, ranking = 0.5, late = 0.0, contrast = 0.0;
   TeacherWeights teacher;
 };
+
+// Contrasts of a batch, and what the towers make of them.
+struct ShownContrasts {
+  BatchContrasts drawn;        // P contrasts
+  ImageStates images;          // [b, ...], this rank's, of all cells
+  CaptionStates truths, lies;  // [P, ...]
+};
+
+// Adds the double differences of the scaled cosine (add_double_difference()), the scale being what
+// InfoNCE makes it. images [b, e]: this rank's; truths, lies [P, e]: of the contrasts' texts.
+void add_cosine_contrasts(Loss& loss, const at::Tensor& images, const at::Tensor& truths,
+                          const at::Tensor& lies, const at::Tensor& scale,
+                          const BatchContrasts& drawn, double weight, const ProcessGroup& group);
 
 // The loss of image-caption pairs, each image with two of its captions:
 //   InfoNCE of image against each caption (mean of the two)
@@ -79,7 +93,9 @@ struct RetrievalWeights {
 //              + 0.5 InfoNCE of the same against the image)
 //   + match * (cross-entropy of true and false pairs + ranking * softplus(false - true))
 //   + late * InfoNCE of each image with each first caption, by what the match logit is without its
-//     head: the scaled cosine and the late interaction.
+//     head: the scaled cosine and the late interaction
+//   + contrast * (double difference of the scaled cosine + that of the match logit), of
+//     `contrasts` where there are any (add_cosine_contrasts(), add_double_difference()).
 // With a teacher of weight t, InfoNCE of image against caption (the first and the last term) has
 // t * teacher_divergence() beside it, and softplus(false - true) has t times the same divergence of
 // sigmoid(true - false) from sigmoid of the teacher's difference.
@@ -90,7 +106,8 @@ Loss retrieval_loss(const fusion::FusionTransformerImpl& fusion, const ImageStat
                     const CaptionStates& first, const CaptionStates& second,
                     const RetrievalWeights& weights,
                     const std::function<FalsePairs(const at::Tensor& cosines)>& choose,
-                    const ProcessGroup& group, const Lesson& lesson = {});
+                    const ProcessGroup& group, const Lesson& lesson = {},
+                    const ShownContrasts& contrasts = {});
 
 // For `pairs` rows of a batch: a false caption and a false image, each by its likeness to the true
 // one (softmax of scale * cosine) or, half of the time, any. Reproducible from `random`.

@@ -49,7 +49,7 @@ struct TrainConfig {
   double text_learning_rate = 1e-4, text_layer_decay = 0.8;
   std::int64_t max_text_tokens = 24, visual_tokens = 25;
   double caption_weight = 0.2, fused_weight = 0.5, match_weight = 1.0, ranking_weight = 0.5,
-         late_weight = 0.0;
+         late_weight = 0.0, contrast_weight = 0.0;
   std::int64_t match_pairs = 256;
   std::string teacher;
   double teacher_weight = 2.0, teacher_temperature = 3.0;

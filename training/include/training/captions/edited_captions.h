@@ -11,7 +11,8 @@
 namespace bifocal::training {
 
 struct EditedCaptions {
-  std::vector<RecordSet> sets;  // train, then the others, each record with its contrasts that stay
+  // train, then the others: every record, with its contrasts that stay, if any.
+  std::vector<RecordSet> sets;
   struct Row {
     std::string kind;            // "all" last
     std::size_t found = 0;       // pairs of the measured set, before filtering
