@@ -1,7 +1,8 @@
 #pragma once
 // What a matrix product is made of, on a vector_*.h: for each element, how many of them along the
 // depth one step of a lane takes, and the step itself. Bf16 has one where the CPU multiplies it,
-// and for NEON and any CPU one that widens it, which is slow and shows what bf16 gives.
+// and for NEON and any CPU one that widens it, which is slow and shows what bf16 gives. That of
+// integers stands in gemm_int8.h.
 
 namespace bifocal::nn::cpu {
 
@@ -14,6 +15,7 @@ template <>
 struct Product<float> {
   static constexpr std::int64_t kDepth = 1;
   static constexpr bool kEmulated = false;
+  using Sums = Vector;
   using Weights = Vector;
   BIFOCAL_INLINE Weights weights(const float* b) { return load(b); }
   BIFOCAL_INLINE float32x2_t broadcast(const float* a) { return load_one(a); }
@@ -26,6 +28,7 @@ template <>
 struct Product<float> {
   static constexpr std::int64_t kDepth = 1;  // of one step
   static constexpr bool kEmulated = false;
+  using Sums = Vector;
   using Weights = Vector;
   BIFOCAL_INLINE Weights weights(const float* b) { return load(b); }
   BIFOCAL_INLINE Weights broadcast(const float* a) { return fill(*a); }
@@ -38,6 +41,7 @@ template <>
 struct Product<Bf16> {
   static constexpr std::int64_t kDepth = 2;
   static constexpr bool kEmulated = false;
+  using Sums = Vector;
   using Weights = __m512bh;
   BIFOCAL_INLINE Weights weights(const Bf16* b) { return (__m512bh)_mm512_loadu_si512(b); }
   BIFOCAL_INLINE Weights broadcast(const Bf16* a) {
@@ -56,6 +60,7 @@ template <>
 struct Product<Bf16> {
   static constexpr std::int64_t kDepth = 2;
   static constexpr bool kEmulated = true;
+  using Sums = Vector;
   struct Weights {
     Vector first, second;
   };
@@ -82,6 +87,7 @@ template <>
 struct Product<Bf16> {
   static constexpr std::int64_t kDepth = 2;
   static constexpr bool kEmulated = true;
+  using Sums = Vector;
   struct Weights {
     Vector first, second;
   };

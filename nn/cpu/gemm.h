@@ -11,7 +11,7 @@
 // How a block meets a panel is what `Tiles` says: VectorTiles here, in the vectors' registers, or
 // tiles_amx.h. All that multiplies (this file, attention.h, depthwise.h) is written on it:
 //
-//   using Element                      float or Bf16
+//   using Element                      float, Bf16, or of gemm_int8.h Quantised
 //   kRows, kVectors                    of a block and of a panel, at most
 //   kPair, kDepth                      what a panel's depth is interleaved by and padded to
 //   Tiles(depth)                       that of its products, or kDepth where they have several
@@ -60,11 +60,11 @@ static __attribute__((noinline)) void tile(const Element* a, std::ptrdiff_t a_st
   using P = Product<Element>;
   constexpr std::int64_t kStep = P::kDepth;
   constexpr std::int64_t kWeights = kVectors * kLanes * kStep;
-  Vector sums[kRows][kVectors];
+  typename P::Sums sums[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) sums[r][j] = fill(0);
+    for (int j = 0; j < kVectors; ++j) sums[r][j] = typename P::Sums{};
 
   const auto step = [&](auto broadcast) __attribute__((always_inline)) {
     typename P::Weights w[kVectors];
@@ -93,7 +93,8 @@ static __attribute__((noinline)) void tile(const Element* a, std::ptrdiff_t a_st
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) store(out + r * out_stride + j * kLanes, sums[r][j]);
+    for (int j = 0; j < kVectors; ++j)
+      store(out + r * out_stride + j * kLanes, (Vector)sums[r][j]);  // integers by their bits
 }
 
 template <typename Element>

@@ -46,6 +46,7 @@ bool cpu_has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 bool cpu_has_avx512_bf16() { return cpu_has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+bool cpu_has_avx512_vnni() { return cpu_has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool cpu_has_amx() {
   static const bool has = cpu_has_avx512_bf16() && has_tiles_of_bf16() && may_use_tiles();
   return has;
@@ -57,15 +58,25 @@ bool any_cpu() { return true; }
 std::span<const Kernels* const> all_kernels(Precision precision) {
 #ifdef BIFOCAL_X86_KERNELS
   static constexpr std::array kBf16 = {&kAmx, &kAvx512Bf16, &kPortableBf16};
+  static constexpr std::array kInt8 = {&kAvx512Int8, &kPortableInt8};
   static constexpr std::array kFp32 = {&kAvx512, &kAvx2, &kPortable};
 #elif defined(BIFOCAL_NEON_KERNELS)
   static constexpr std::array kBf16 = {&kNeonBf16, &kPortableBf16};
+  static constexpr std::array kInt8 = {&kPortableInt8};
   static constexpr std::array kFp32 = {&kNeon, &kPortable};
 #else
   static constexpr std::array kBf16 = {&kPortableBf16};
+  static constexpr std::array kInt8 = {&kPortableInt8};
   static constexpr std::array kFp32 = {&kPortable};
 #endif
-  if (precision == Precision::kBf16) return kBf16;
+  switch (precision) {
+    case Precision::kBf16:
+      return kBf16;
+    case Precision::kInt8:
+      return kInt8;
+    case Precision::kFp32:
+      break;
+  }
   return kFp32;
 }
 

@@ -13,11 +13,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma)
   # GCC 12 warns of its own immintrin.h: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105593
   list(APPEND avx512 $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
-  foreach(file avx2 avx512 avx512_bf16 amx)
+  foreach(file avx2 avx512 avx512_bf16 avx512_vnni amx)
     list(APPEND kernel_sources ${CMAKE_CURRENT_LIST_DIR}/${file}.cpp)
   endforeach()
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma")
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/avx512.cpp PROPERTIES COMPILE_OPTIONS "${avx512}")
+  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/avx512_vnni.cpp PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512vnni")
   list(APPEND avx512_bf16 ${avx512} -mavx512bf16)
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS "${avx512_bf16}")
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/amx.cpp

@@ -70,14 +70,13 @@ class EveryKernel : public ::testing::TestWithParam<const Kernels*> {
 
 inline std::vector<const Kernels*> tables() {
   std::vector<const Kernels*> all;
-  for (const Precision precision : {Precision::kFp32, Precision::kBf16})
+  for (const Precision precision : kPrecisions)
     for (const Kernels* kernels : all_kernels(precision)) all.push_back(kernels);
   return all;
 }
 
 inline std::string name_of(const ::testing::TestParamInfo<const Kernels*>& which) {
-  return std::string(which.param->name) +
-         (which.param->precision == Precision::kBf16 ? "_bf16" : "_fp32");
+  return std::string(which.param->name) + "_" + std::string(nn::name_of(which.param->precision));
 }
 
 }  // namespace bifocal::nn::cpu

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <span>
 #include <vector>
 
 #include "guarded.h"
@@ -26,6 +29,22 @@ inline Bf16 nearest_bf16(float value) {
   const std::uint32_t rest = bits & 0xffff;
   const bool up = rest > 0x8000 || (rest == 0x8000 && (low & 1) != 0);
   return static_cast<Bf16>(low + (up ? 1 : 0));
+}
+
+// What a row of a product's operand is once it was rounded to steps of which its largest number is
+// 127, written apart from the kernels': [size], all NaN where one of them is not finite.
+inline std::vector<double> quantised(std::span<const float> row) {
+  float most = 0;
+  bool finite = true;
+  for (const float x : row) {
+    finite = finite && std::isfinite(x);
+    most = std::max(most, std::abs(x));
+  }
+  std::vector<double> rounded(row.size(), finite ? 0.0 : std::numeric_limits<double>::quiet_NaN());
+  if (!finite || most < 4e-37f) return rounded;
+  for (std::size_t i = 0; i < row.size(); ++i)
+    rounded[i] = std::nearbyint(row[i] * (127 / most)) * static_cast<double>(most) / 127;
+  return rounded;
 }
 
 // A matrix of the table's element in guarded memory, with what its numbers are after rounding.

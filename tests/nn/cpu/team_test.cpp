@@ -187,6 +187,7 @@ TEST_P(SharedStep, AttentionHasTheSameBits) {
 }
 
 TEST_P(SharedStep, DepthwiseConvolutionsHaveTheSameBits) {
+  if (kernels().depthwise == nullptr) GTEST_SKIP() << "nothing is convolved in it";
   for (int round = 0; round < 24; ++round) {
     const std::int64_t depth = round % 3 == 0 ? 0 : between(8, 40), channels = between(20, 200);
     const std::int64_t in = depth == 0 ? channels : depth;

@@ -105,8 +105,9 @@ struct Depthwise {
 
 struct Kernels {
   std::string_view name;  // "amx", "avx512", "avx2", "neon", "portable"
-  Precision precision;    // the element of matrix products: float or Bf16
-  bool (*runs_here)();    // whether this CPU and its operating system have the instructions
+  // The table's element: Bf16, or float. With kInt8 it is float too, and gemm makes integers of it.
+  Precision precision;
+  bool (*runs_here)();  // whether this CPU and its operating system have the instructions
   // Whether its element is multiplied without an instruction for it: exact, and so slow that only
   // who names the table wants it.
   bool emulated;
@@ -114,8 +115,11 @@ struct Kernels {
   std::size_t (*packed_bytes)(std::int64_t depth, std::int64_t columns);  // a multiple of 64
   // The first column of the panel that `column` is in.
   std::int64_t (*panel_edge)(std::int64_t columns, std::int64_t column);
-  // weight [columns, depth], as torch's linear has it -> packed
+  // weight [columns, depth], as torch's linear has it -> packed. With kInt8 a column that holds
+  // what is not finite gives NaN.
   void (*pack)(const float* weight, std::int64_t depth, std::int64_t columns, void* packed);
+  // With kInt8 a row of A that holds what is not finite gives NaN, and one of numbers under 4e-37
+  // counts as zeros.
   void (*gemm)(const Gemm&);
   // x [rows, size] rounded to the table's element
   void (*narrow)(const float* x, std::ptrdiff_t x_stride, std::int64_t rows, std::int64_t size,
@@ -123,6 +127,7 @@ struct Kernels {
   std::size_t (*attention_scratch)(std::int64_t positions, std::int64_t head_size);
   void (*attention)(const Attention&);
   void (*layer_norm)(const LayerNorm&);
+  // Null with kInt8, in which nothing is convolved.
   std::size_t (*depthwise_scratch)(const Depthwise&);
   void (*depthwise)(const Depthwise&);
   // means [size] of x [rows, size] over its rows
