@@ -112,8 +112,17 @@ std::vector<Result<T>> finish_all(std::vector<Result<Outcome>> outcomes,
 }
 
 nn::Precision compiled_precision(Precision precision) {
-  if (precision == Precision::kAuto) return nn::fastest_precision();
-  return precision == Precision::kBf16 ? nn::Precision::kBf16 : nn::Precision::kFp32;
+  switch (precision) {
+    case Precision::kAuto:
+      return nn::fastest_precision();
+    case Precision::kBf16:
+      return nn::Precision::kBf16;
+    case Precision::kInt8:
+      return nn::Precision::kInt8;
+    case Precision::kFp32:
+      break;
+  }
+  return nn::Precision::kFp32;
 }
 
 // 1 x 1 pixel, grey, as PNG (ISO/IEC 15948).

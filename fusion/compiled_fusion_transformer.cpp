@@ -311,7 +311,8 @@ FusionWeights FusionWeights::compiled(const FusionConfig& config, nn::Precision 
 }
 
 FusionWeights FusionWeights::compiled_heads(const FusionConfig& config,
-                                            nn::Precision precision) const {
+                                            nn::Precision of_layers) const {
+  const nn::Precision precision = nn::unquantised(of_layers);
   FusionWeights copy;
   copy.vision_type = vision_type.detach().clone();
   copy.vision_position = vision_position.detach().clone();

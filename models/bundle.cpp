@@ -131,8 +131,7 @@ std::string Bundle::fingerprint() const {
 }
 
 std::filesystem::path Bundle::packed_weights(nn::Precision precision) const {
-  const char* name = precision == nn::Precision::kBf16 ? "bf16" : "fp32";
-  return directory_ / "packed" / (std::string(name) + ".safetensors");
+  return directory_ / "packed" / (std::string(nn::name_of(precision)) + ".safetensors");
 }
 
 std::string Bundle::card() const {

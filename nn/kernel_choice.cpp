@@ -102,7 +102,7 @@ std::string describe_what_is_timed() {
     break;
   }
   timed += ", bifocal " BIFOCAL_BUILD;
-  for (const Precision precision : {Precision::kFp32, Precision::kBf16})
+  for (const Precision precision : kPrecisions)
     for (const cpu::Kernels* kernels : candidates(precision))
       timed += ", " + std::string(kernels == nullptr ? "torch" : kernels->name);
   return timed;
@@ -118,8 +118,8 @@ class Choices {
  public:
   Choice of(Precision precision, std::int64_t depth, std::int64_t columns) {
     const std::lock_guard lock(mutex_);
-    const std::string product = std::string(precision == Precision::kBf16 ? "bf16 " : "fp32 ") +
-                                std::to_string(depth) + " to " + std::to_string(columns);
+    const std::string product = std::string(nn::name_of(precision)) + " " + std::to_string(depth) +
+                                " to " + std::to_string(columns);
     if (const auto known = choices_.find(product); known != choices_.end()) return known->second;
     TimingFile file(what_is_timed());
     std::optional<Choice> choice = remembered(file, product, precision);
@@ -164,8 +164,8 @@ std::string_view forced() {
 const cpu::Kernels* named(std::string_view name, Precision precision) {
   if (name == "torch") return nullptr;
   std::vector<std::string_view> names;
-  const cpu::Kernels* known = nullptr;  // of this precision, or else of the other
-  for (const Precision each : {Precision::kFp32, Precision::kBf16}) {
+  const cpu::Kernels* known = nullptr;  // of this precision, or else of another
+  for (const Precision each : kPrecisions) {
     for (const cpu::Kernels* kernels : cpu::all_kernels(each)) {
       names.push_back(kernels->name);
       if (kernels->name == name && (known == nullptr || each == precision)) known = kernels;

@@ -93,8 +93,7 @@ std::optional<core::Safetensors> opened(const fs::path& path, const std::string&
 std::string section_name(std::size_t number, const cpu::Kernels& kernels) {
   char digits[16];
   std::snprintf(digits, sizeof digits, "%06zu ", number);
-  return digits + std::string(kernels.name) +
-         (kernels.precision == Precision::kBf16 ? " bf16" : " fp32");
+  return digits + std::string(kernels.name) + " " + std::string(name_of(kernels.precision));
 }
 
 }  // namespace

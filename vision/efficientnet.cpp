@@ -64,7 +64,8 @@ at::Tensor EfficientNetImpl::forward(const at::Tensor& pixels) const {
   return classify(at::dropout(forward_features(pixels).pooled, config_.dropout, is_training()));
 }
 
-CompiledEfficientNet EfficientNetImpl::compile(nn::Precision precision) const {
+CompiledEfficientNet EfficientNetImpl::compile(nn::Precision wanted) const {
+  const nn::Precision precision = nn::unquantised(wanted);
   // Where no kernels of ours multiply bf16, LibTorch's would: slower here than ours of fp32.
   const nn::cpu::Kernels* kernels = nn::choose_kernels(precision);
   if (kernels == nullptr && precision != nn::Precision::kFp32)

@@ -40,8 +40,12 @@ void add_sharing_option(CLI::App& app, ModelOptions& options) {
 void add_precision_option(CLI::App& app, ModelOptions& options) {
   CLI::Option* option = add_choice<Precision>(
       app, "--precision", options.load.precision,
-      {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"auto", Precision::kAuto}},
-      "Compute in float32, or in bfloat16 where\nthe CPU is made for it; auto takes the faster");
+      {{"fp32", Precision::kFp32},
+       {"bf16", Precision::kBf16},
+       {"int8", Precision::kInt8},
+       {"auto", Precision::kAuto}},
+      "Compute in float32, or in bfloat16 where\nthe CPU is made for it; auto takes the faster;\n"
+      "int8: layers of text and fusion in 8-bit\nintegers, for CPUs with AVX512-VNNI");
   option->group("Model");
   app.add_flag("--tune", options.load.tune,
                "Time this CPU's kernels anew; else what was found\nbefore is taken")

@@ -149,8 +149,11 @@ std::vector<Setting> make_table() {
             "Names by which requests may call the model; the first is told"),
       chosen<Precision>(
           "precision", "Model", &S::precision,
-          {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"auto", Precision::kAuto}},
-          "What the model computes in; auto takes the faster on this CPU"),
+          {{"fp32", Precision::kFp32},
+           {"bf16", Precision::kBf16},
+           {"int8", Precision::kInt8},
+           {"auto", Precision::kAuto}},
+          "What the model computes in; auto takes the faster of fp32 and bf16 on this CPU"),
       flag("tune", "Model", &S::tune,
            "Time this CPU's kernels anew; else what was found before is taken"),
       flag("scaled-decode", "Model", &S::scaled_decode,

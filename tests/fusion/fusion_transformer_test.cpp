@@ -103,7 +103,7 @@ void expect_same_bits_alone(const std::string& kind, nn::Precision precision) {
 }
 
 TEST(FusionTransformer, CompiledGivesAnItemTheSameBitsAloneAndInAnyBatch) {
-  for (const auto precision : {nn::Precision::kFp32, nn::Precision::kBf16}) {
+  for (const auto precision : nn::kPrecisions) {
     for (const std::string& kind : testing::own_kernels(precision)) {
       SCOPED_TRACE(kind);
       expect_same_bits_alone(kind, precision);

@@ -57,12 +57,13 @@ TEST(Settings, SaysWhereAWrongValueCameFromAndWhatIsAllowed) {
               ::testing::AllOf(HasSubstr("max_itms"), HasSubstr("max_items")));
   EXPECT_THAT(refusal({}, written(directory.path() / "c.toml", "port = [\n"), nothing),
               HasSubstr("c.toml"));
-  EXPECT_THAT(refusal({}, "",
-                      [](const std::string& name) -> std::optional<std::string> {
-                        if (name == "BIFOCAL_PRECISION") return "fp8";
-                        return std::nullopt;
-                      }),
-              ::testing::AllOf(HasSubstr("BIFOCAL_PRECISION"), HasSubstr("bf16")));
+  EXPECT_THAT(
+      refusal({}, "",
+              [](const std::string& name) -> std::optional<std::string> {
+                if (name == "BIFOCAL_PRECISION") return "fp8";
+                return std::nullopt;
+              }),
+      ::testing::AllOf(HasSubstr("BIFOCAL_PRECISION"), HasSubstr("bf16"), HasSubstr("int8")));
   EXPECT_THAT(refusal({{"tls-key", {"key.pem"}}}, "", nothing), HasSubstr("tls-certificate"));
 }
 

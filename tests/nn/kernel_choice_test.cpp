@@ -26,15 +26,20 @@ TEST(KernelChoice, TheEnvironmentDecides) {
   const testing::ForcedKernels forced("torch");
   EXPECT_EQ(choose_kernels(Precision::kFp32), nullptr);
   EXPECT_EQ(choose_kernels(Precision::kBf16), nullptr);
+  EXPECT_EQ(choose_kernels(Precision::kInt8), nullptr);
 }
 
 TEST(KernelChoice, WhatHasNoProductsOfAPrecisionLeavesThemToLibTorch) {
   for (const std::string& name : testing::own_kernels(Precision::kFp32)) {
     const testing::ForcedKernels forced(name);
     EXPECT_NE(choose_kernels(Precision::kFp32), nullptr);
-    const auto narrow = testing::own_kernels(Precision::kBf16);
-    const bool has_both = std::find(narrow.begin(), narrow.end(), name) != narrow.end();
-    EXPECT_EQ(choose_kernels(Precision::kBf16) != nullptr, has_both) << name;
+    for (const Precision precision : {Precision::kBf16, Precision::kInt8}) {
+      const auto others = testing::own_kernels(precision);
+      const bool has_both = std::find(others.begin(), others.end(), name) != others.end();
+      const cpu::Kernels* chosen = choose_kernels(precision);
+      EXPECT_EQ(chosen != nullptr, has_both) << name << " in " << nn::name_of(precision);
+      EXPECT_TRUE(chosen == nullptr || chosen->precision == precision);
+    }
   }
 }
 
@@ -51,7 +56,7 @@ TEST(KernelChoice, AnUnknownNameIsRefused) {
 
 TEST(KernelChoice, WhatIsMeasuredRunsHereAndStays) {
   const testing::ForcedKernels unforced("");
-  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+  for (const Precision precision : kPrecisions) {
     const cpu::Kernels* chosen = choose_kernels(precision, 96, 200);
     EXPECT_TRUE(chosen == nullptr || chosen->runs_here());
     EXPECT_EQ(choose_kernels(precision, 96, 200), chosen);
@@ -92,6 +97,13 @@ TEST_F(KeptTimings, AreWhatTheNextProcessChoosesBy) {
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
   choose();
   EXPECT_TRUE(std::filesystem::exists(file()));
+}
+
+TEST_F(KeptTimings, AreKeptForEachPrecisionByItsName) {
+  for (const Precision precision : kPrecisions) choose_kernels(precision, 96, 200);
+  const auto kept = nlohmann::json::parse(core::read_text_file(file()));
+  for (const char* product : {"fp32 96 to 200", "bf16 96 to 200", "int8 96 to 200"})
+    EXPECT_TRUE(kept["timings"].contains(product)) << product;
 }
 
 TEST_F(KeptTimings, OfAnotherCpuOrDamagedAreNotTaken) {

@@ -121,11 +121,12 @@ TEST_F(PackedWeightsTest, WithoutAKeyNothingIsKept) {
 
 TEST_F(PackedWeightsTest, OtherKernelsAndSizesArePackedAnew) {
   write("a model", 0);
-  const cpu::Kernels& others = *cpu::all_kernels(Precision::kBf16).back();
-  PackedWeights weights(path, "a model");
-  const Plans plans(weights, 1, others);
-  EXPECT_EQ(plans.made, 2);
-  EXPECT_FALSE(weights.had_all());
+  for (const Precision other : {Precision::kBf16, Precision::kInt8}) {
+    PackedWeights weights(path, "a model");
+    const Plans plans(weights, 1, *cpu::all_kernels(other).back());
+    EXPECT_EQ(plans.made, 2);
+    EXPECT_FALSE(weights.had_all());
+  }
 
   PackedWeights longer(path, "a model");
   const PackedWeights::Scope scope(longer);

@@ -129,8 +129,35 @@ TEST(Bert, ABatchGivesWhatItsTextsGiveAlone) {
   });
 }
 
+// The cosine of each text's vector with that of float32; networks this small differ most.
+TEST(Bert, InIntegersATextsVectorStaysNearThatOfFloat32) {
+  for (const std::string& kind : testing::own_kernels(nn::Precision::kInt8)) {
+    const testing::ForcedKernels forced(kind);
+    for_each_bert([&](Bert& bert, const at::Tensor& ids, const at::Tensor& types,
+                      const at::Tensor& valid) {
+      const auto vectors = [&](const at::Tensor& tokens) {
+        return nn::pool(tokens, valid, nn::Pooling::kMean);
+      };
+      const auto expected = vectors(bert->forward(ids, types, valid));
+      const auto found = vectors(bert->compile(nn::Precision::kInt8).forward(ids, types, valid));
+      const auto cosines = (found * expected).sum(1) / (found.norm(2, 1) * expected.norm(2, 1));
+      EXPECT_GT(cosines.min().item<double>(), 0.995) << kind;
+    });
+  }
+}
+
+TEST(Bert, WithoutKernelsOfIntegersTheLayersStayFloat32) {
+  const testing::ForcedKernels forced("torch");
+  for_each_bert(
+      [](Bert& bert, const at::Tensor& ids, const at::Tensor& types, const at::Tensor& valid) {
+        EXPECT_TRUE(bert->compile(nn::Precision::kInt8)
+                        .forward(ids, types, valid)
+                        .equal(bert->compile(nn::Precision::kFp32).forward(ids, types, valid)));
+      });
+}
+
 TEST(Bert, CompiledGivesATextTheSameBitsAloneAndInAnyBatch) {
-  for (const auto precision : {nn::Precision::kFp32, nn::Precision::kBf16}) {
+  for (const auto precision : nn::kPrecisions) {
     for (const std::string& kind : testing::own_kernels(precision)) {
       const testing::ForcedKernels forced(kind);
       for_each_bert(

@@ -52,7 +52,7 @@ class EfficientNetPlanProperty : public ::testing::Test {
   static void for_each_table(const EfficientNet& network, nn::Precision precision,
                              const Check& check) {
     for (const std::string& name : own_kernels(precision)) {
-      SCOPED_TRACE(name + (precision == nn::Precision::kBf16 ? ", bf16" : ", fp32"));
+      SCOPED_TRACE(name + ", " + std::string(nn::name_of(precision)));
       const ForcedKernels forced(name);
       check(network, network->compile(precision));
     }
@@ -93,6 +93,18 @@ class EfficientNetPlanProperty : public ::testing::Test {
 
   std::mt19937 random_{23};
 };
+
+TEST_F(EfficientNetPlanProperty, InInt8ItIsThatOfFloat32) {
+  const EfficientNet network = random_network(random_config(random_));
+  const at::Tensor pixels = random_pixels(2, 60);
+  for (const char* kernels : {"portable", "torch"}) {
+    const ForcedKernels forced(kernels);
+    const VisionOutput expected = network->compile(nn::Precision::kFp32).forward_features(pixels);
+    const VisionOutput found = network->compile(nn::Precision::kInt8).forward_features(pixels);
+    EXPECT_TRUE(found.tokens.equal(expected.tokens)) << kernels;
+    EXPECT_TRUE(found.pooled.equal(expected.pooled)) << kernels;
+  }
+}
 
 TEST_F(EfficientNetPlanProperty, AgreesWithTheModuleForAnyConfig) {
   for (int round = 0; round < 200; ++round) {
