@@ -1,8 +1,8 @@
 // One encoder of ours on one thread, for bench/compare.py.
 //
-//   bench_encoder vision|text <model directory> <input.safetensors> [fp32|bf16]
-//   bench_encoder fusion <preset> <input.safetensors> [fp32|bf16]
-//   bench_encoder item <bundle> <input.safetensors> [fp32|bf16]
+//   bench_encoder vision|text <model directory> <input.safetensors> [fp32|bf16|int8]
+//   bench_encoder fusion <preset> <input.safetensors> [fp32|bf16|int8]
+//   bench_encoder item <bundle> <input.safetensors> [fp32|bf16|int8]
 //
 // The input holds "pixels" [B, 3, H, W]; or "ids" [B, L]; or "vision" [B, h * w, C] and "text"
 // [B, L, H]; or "jpeg" and "caption", the bytes of a file and of a sentence. Each line of standard
@@ -59,8 +59,7 @@ auto compiled(const std::filesystem::path& directory, nn::Precision precision,
   const std::filesystem::path weights = directory / "model.safetensors";
   const std::string key =
       std::to_string(std::filesystem::last_write_time(weights).time_since_epoch().count());
-  const auto path = directory / "packed" /
-                    (precision == nn::Precision::kBf16 ? "bf16.safetensors" : "fp32.safetensors");
+  const auto path = directory / "packed" / (std::string(nn::name_of(precision)) + ".safetensors");
   if (nn::PackedWeights absent(path, key); !absent.found()) {
     const nn::PackedWeights::Scope scope(absent);
     compile();
@@ -79,7 +78,7 @@ Encoder vision_encoder(const std::string& directory, const nn::StateDict& input,
   });
   const at::Tensor pixels = input.at("pixels");
   return {[network, pixels] { return network->forward_features(pixels).pooled; },
-          nn::choose_kernels(precision)};
+          nn::choose_kernels(nn::unquantised(precision))};
 }
 
 Encoder text_encoder(const std::string& directory, const nn::StateDict& input,
@@ -115,7 +114,8 @@ Encoder fusion_layer(const std::string& preset, const nn::StateDict& input,
 Encoder whole_model(const std::string& bundle, const nn::StateDict& input,
                     nn::Precision precision) {
   LoadOptions options;
-  options.precision = precision == nn::Precision::kBf16 ? Precision::kBf16 : Precision::kFp32;
+  if (precision == nn::Precision::kBf16) options.precision = Precision::kBf16;
+  if (precision == nn::Precision::kInt8) options.precision = Precision::kInt8;
   options.threads = 1;
   auto model = std::make_shared<Model>(Model::load(bundle, options));
   const at::Tensor &jpeg = input.at("jpeg"), &caption = input.at("caption");
@@ -180,14 +180,16 @@ void serve(const Encoder& encoder) {
 int main(int argc, char** argv) try {
   if (argc != 4 && argc != 5) {
     std::fputs(
-        "usage: bench_encoder vision|text|fusion|item <model> <input.safetensors> [fp32|bf16]\n",
+        "usage: bench_encoder vision|text|fusion|item <model> <input.safetensors> "
+        "[fp32|bf16|int8]\n",
         stderr);
     return 2;
   }
   at::set_num_threads(1);
   const c10::InferenceMode inference;
-  const nn::Precision precision =
-      argc == 5 && std::string(argv[4]) == "bf16" ? nn::Precision::kBf16 : nn::Precision::kFp32;
+  nn::Precision precision = nn::Precision::kFp32;
+  for (const nn::Precision each : nn::kPrecisions)
+    if (argc == 5 && argv[4] == nn::name_of(each)) precision = each;
   const nn::StateDict input = nn::read_state_dict(core::Safetensors::open(argv[3]));
   serve(make(argv[1], argv[2], input, precision));
 } catch (const std::exception& error) {

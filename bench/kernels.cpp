@@ -176,8 +176,9 @@ void depthwise(benchmark::State& state, const cpu::Kernels* kernels, Depthwise s
 }
 
 void add_benchmarks(const cpu::Kernels* kernels) {
-  const bool narrow = kernels->precision == Precision::kBf16;
-  const std::string prefix = std::string(kernels->name) + (narrow ? ", bf16/" : "/");
+  const std::string precision(name_of(kernels->precision));
+  const std::string prefix =
+      std::string(kernels->name) + (precision == "fp32" ? "/" : ", " + precision + "/");
   for (const Product& shape :
        {Product{"peak", 48, 128, 48}, Product{"project 112: 32 to 16", 12544, 32, 16},
         Product{"project 56: 144 to 24", 3136, 144, 24},
@@ -206,6 +207,7 @@ void add_benchmarks(const cpu::Kernels* kernels) {
   benchmark::RegisterBenchmark((prefix + "layer norm, 128 tokens of 384").c_str(), layer_norm,
                                kernels, 128, 384)
       ->Unit(benchmark::kMicrosecond);
+  if (kernels->depthwise == nullptr) return;
   for (const Depthwise& shape :
        {Depthwise{"depthwise 112: 32, 3 x 3", 112, 0, 32, 3, 1},
         Depthwise{"MBConv 112: 16 to 96, 3 x 3, stride 2", 112, 16, 96, 3, 2},
@@ -223,7 +225,7 @@ void add_benchmarks(const cpu::Kernels* kernels) {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  for (const Precision precision : {Precision::kFp32, Precision::kBf16})
+  for (const Precision precision : kPrecisions)
     for (const cpu::Kernels* kernels : cpu::all_kernels(precision))
       if (kernels->runs_here() && !kernels->emulated) add_benchmarks(kernels);
   benchmark::RegisterBenchmark("read, MiB", read)

@@ -2,7 +2,7 @@
 // caller: what bench/serving.py holds the server against. One JSON object.
 //
 //   bench_library --model BUNDLE --bodies FILE --seconds 5 [--warm-seconds 2]
-//                 [--precision fp32|bf16|auto] [--at-once 256] [--threads-per-worker 1]
+//                 [--precision fp32|bf16|int8|auto] [--at-once 256] [--threads-per-worker 1]
 //
 // FILE is the one that bench_load sends: a request for /v1/fused/embeddings a line.
 
@@ -52,6 +52,7 @@ int run(const Options& options) {
   const std::map<std::string, bifocal::Precision> precisions = {
       {"fp32", bifocal::Precision::kFp32},
       {"bf16", bifocal::Precision::kBf16},
+      {"int8", bifocal::Precision::kInt8},
       {"auto", bifocal::Precision::kAuto}};
   bifocal::LoadOptions load;
   load.precision = precisions.at(options.precision);
@@ -95,7 +96,8 @@ int main(int argc, char** argv) {
   Options options;
   app.add_option("--model", options.model)->required();
   app.add_option("--bodies", options.bodies)->required();
-  app.add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16", "auto"}));
+  app.add_option("--precision", options.precision)
+      ->check(CLI::IsMember({"fp32", "bf16", "int8", "auto"}));
   app.add_option("--seconds", options.seconds);
   app.add_option("--warm-seconds", options.warm_seconds);
   app.add_option("--at-once", options.at_once)->check(CLI::PositiveNumber);

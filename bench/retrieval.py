@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Retrieval quality of a bundle on image-caption pairs, beside the same weights run in Python.
 
-    bench/retrieval.py --data ../shared/data/flickr8k --split dev [--limit 200] [--reference] [--bf16]
+    bench/retrieval.py --data ../shared/data/flickr8k --split dev [--limit 200] [--reference] [--bf16] [--int8]
 
 Prints R@1/5/10 in both directions, and the R@1 of a fused query (image and first caption) against
 each side alone, with a gallery of the other captions. --reference computes the same numbers with
 transformers, efficientnet_lite_pytorch, Pillow and a PyTorch fusion layer (tests/parity), and exits
-with 1 where a figure differs by more than 0.5 points. --bf16 computes them in bfloat16 too, on a CPU
-without instructions for it by the portable kernels, and prints how near the vectors are.
+with 1 where a figure differs by more than 0.5 points. --bf16 and --int8 compute them in bfloat16 and in
+8-bit integers too, on a CPU without instructions for it by the portable kernels, and print how near the
+vectors are.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import tempfile
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+INSTRUCTIONS = {"bf16": "avx512_bf16", "int8": "avx512_vnni"}
 
 
 def read_pairs(data, split, limit):
@@ -41,7 +43,7 @@ def embed(binary, model, items, folder, name, precision):
     source.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
     command = [binary, "embed", "--input", source, "--output", target, "--precision", precision]
     environment = dict(os.environ)
-    if precision == "bf16" and "avx512_bf16" not in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+    if INSTRUCTIONS.get(precision, "") not in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"):
         environment["BIFOCAL_KERNELS"] = "portable"
     subprocess.run(command + (["--model", model] if model else []), check=True, env=environment)
     return np.load(target)
@@ -94,6 +96,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, help="a bundle; default: the default bundle")
     parser.add_argument("--reference", action="store_true", help="compare with Python on the same weights")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 too")
+    parser.add_argument("--int8", action="store_true", help="compute in 8-bit integers too")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
@@ -108,9 +111,10 @@ def main():
         extract_images(arguments.data, arguments.split, pairs, folder)
         ours = our_vectors(arguments, pairs, folder, "fp32")
         table = {"bifocal": figures(ours, owner, first)}
-        if arguments.bf16:
-            narrow = our_vectors(arguments, pairs, folder, "bf16")
-            table["bf16"] = figures(narrow, owner, first)
+        narrow = {precision: our_vectors(arguments, pairs, folder, precision)
+                  for precision in INSTRUCTIONS if getattr(arguments, precision)}
+        for precision, vectors in narrow.items():
+            table[precision] = figures(vectors, owner, first)
         if arguments.reference:
             sys.path.insert(0, str(ROOT / "tests/parity"))
             from reference_pipeline import reference_vectors
@@ -124,10 +128,11 @@ def main():
         print(f"{'':42}" + "".join(f"{name:>9}" for name in table))
         for row in table["bifocal"]:
             print(f"{row:42}" + "".join(f"{column[row]:9.1f}" for column in table.values()))
-        for name in ours if arguments.bf16 else ():
-            cosines = (ours[name] * narrow[name]).sum(axis=1)  # of vectors of length 1
-            print(f"cosine of {name} in fp32 and bf16: least {cosines.min():.5f}, under 0.999 {(cosines < 0.999).sum()}"
-                  f" of {len(cosines)}")
+        for precision, vectors in narrow.items():
+            for name in ours:
+                cosines = (ours[name] * vectors[name]).sum(axis=1)  # of vectors of length 1
+                print(f"cosine of {name} in fp32 and {precision}: least {cosines.min():.5f}, "
+                      f"mean {cosines.mean():.5f}, under 0.999 {(cosines < 0.999).sum()} of {len(cosines)}")
     if arguments.reference:
         worst = max(abs(table["bifocal"][row] - table["python"][row]) for row in table["python"])
         print(f"largest difference: {worst:.2f} points")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The server under load, beside the library in one process and beside a peer.
 
-    bench/serving.py [--precision fp32|bf16|auto] [--kind text|photo] [--part capacity|load] [--seconds 6] [--rounds 3]
+    bench/serving.py [--precision fp32|bf16|int8|auto] [--kind text|photo] [--part capacity|load] [--seconds 6] [--rounds 3]
     bench/serving.py --peer PYTHON        # a Python that has infinity-emb[server,torch]==0.0.78
 
 Capacity: slices of the library and of the saturated server take turns, and the ratio is of the
@@ -278,7 +278,7 @@ def compare_peer(arguments, folder, texts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=ROOT / "build" / "bundles" / "default")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "auto"))
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "int8", "auto"))
     parser.add_argument("--kind", default="text", choices=("text", "photo"))
     parser.add_argument("--part", choices=("capacity", "load"), help="one of the two alone")
     parser.add_argument("--shared-cores", action="store_true")
