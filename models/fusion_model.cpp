@@ -12,6 +12,7 @@
 #include "core/json_config.h"
 #include "core/safetensors.h"
 #include "fusion/fusion_transformer.h"
+#include "nn/kernel_choice.h"
 #include "nn/linear.h"
 #include "nn/weights.h"
 #include "text/bert.h"
@@ -56,6 +57,13 @@ auto begun(Load load) {
   });
 }
 
+// Without kernels of integers LibTorch's operators would serve, slower than ours of float32.
+nn::Precision served(nn::Precision precision) {
+  const bool lacks_integers =
+      precision == nn::Precision::kInt8 && nn::choose_kernels(precision) == nullptr;
+  return lacks_integers ? nn::Precision::kFp32 : precision;
+}
+
 }  // namespace
 
 vision::Preprocess read_preprocess(const std::filesystem::path& vision_directory) {
@@ -88,8 +96,7 @@ std::shared_ptr<const FusionModel> FusionModel::load(const Bundle& bundle, nn::P
   return model;
 }
 
-std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
-                                                         nn::Precision precision,
+std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle, nn::Precision wanted,
                                                          nn::PackedWeights* packed) {
   auto text_read =
       begun([&bundle] { return text::load_bert(bundle.text_directory(), nn::Holding::kShared); });
@@ -116,6 +123,7 @@ std::shared_ptr<const FusionModel> FusionModel::compiled(const Bundle& bundle,
   fusion::FusionTransformer fusion = fusion_read.get();
   std::optional<nn::PackedWeights::Scope> scope;
   if (packed != nullptr) scope.emplace(*packed);
+  const nn::Precision precision = served(wanted);
   return std::shared_ptr<const FusionModel>(new FusionModel(
       vision->config(), vision->compile(precision), read_preprocess(bundle.vision_directory()),
       text->config(), text->compile(precision), std::move(tokenizer), config,

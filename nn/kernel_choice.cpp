@@ -18,6 +18,7 @@
 
 #include "bifocal/error.h"
 #include "nn/linear_weights.h"
+#include "nn/packed_weights.h"
 #include "timing_file.h"
 
 namespace bifocal::nn {
@@ -64,6 +65,7 @@ class OneThread {
 Choice measure(Precision precision, std::int64_t depth, std::int64_t columns) {
   const c10::InferenceMode inference;
   const OneThread one_thread;
+  const PackedWeights::Aside of_no_model;
   const LinearWeights linear(at::full({columns, depth}, 0.01), at::full({columns}, 0.1));
   const std::array<at::Tensor, 2> texts = {at::full({12, depth}, 0.5), at::full({48, depth}, 0.5)};
   struct Candidate {

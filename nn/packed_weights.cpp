@@ -136,6 +136,8 @@ void PackedWeights::remove() const {
 
 PackedWeights::Scope::Scope(PackedWeights& weights) : outer_(std::exchange(current, &weights)) {}
 PackedWeights::Scope::~Scope() { current = outer_; }
+PackedWeights::Aside::Aside() : outer_(std::exchange(current, nullptr)) {}
+PackedWeights::Aside::~Aside() { current = outer_; }
 
 PackedWeights::Memory PackedWeights::next(const cpu::Kernels& kernels, std::size_t bytes) {
   if (current == nullptr || !current->file_) return nullptr;

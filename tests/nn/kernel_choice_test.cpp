@@ -10,6 +10,7 @@
 #include "bifocal/error.h"
 #include "core/files.h"
 #include "forced_kernels.h"
+#include "nn/packed_weights.h"
 #include "temporary_directory.h"
 
 namespace bifocal::nn {
@@ -104,6 +105,17 @@ TEST_F(KeptTimings, AreKeptForEachPrecisionByItsName) {
   const auto kept = nlohmann::json::parse(core::read_text_file(file()));
   for (const char* product : {"fp32 96 to 200", "bf16 96 to 200", "int8 96 to 200"})
     EXPECT_TRUE(kept["timings"].contains(product)) << product;
+}
+
+// Else the next start, which times nothing, would look for a model's weights in the wrong places.
+TEST_F(KeptTimings, WhatIsTimedIsNotKeptAmongAModelsWeights) {
+  PackedWeights weights(directory / "packed" / "fp32.safetensors", "a model");
+  {
+    const PackedWeights::Scope scope(weights);
+    choose();
+  }
+  weights.save();
+  EXPECT_FALSE(std::filesystem::exists(directory / "packed"));
 }
 
 TEST_F(KeptTimings, OfAnotherCpuOrDamagedAreNotTaken) {

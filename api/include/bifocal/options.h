@@ -14,7 +14,8 @@ enum class Precision {
   kBf16,  // matrix products of bfloat16 numbers, summed in float32: fast on CPUs made for it
   kAuto,  // kBf16 where a short timing finds it clearly faster
   // The linear layers of BERT and of the fusion layer multiply 8-bit integers, the rest is float32:
-  // fast on CPUs with AVX512-VNNI. Vectors differ from those of float32 by more than with kBf16.
+  // fast on CPUs with AVX512-VNNI, and kFp32 on others. Vectors differ from those of float32 by
+  // more than with kBf16.
   kInt8,
 };
 

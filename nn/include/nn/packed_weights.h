@@ -49,6 +49,19 @@ class PackedWeights {
     PackedWeights* outer_;
   };
 
+  // While it lives, what its thread makes is no part of a model: neither taken from a file nor
+  // noted.
+  class Aside {
+   public:
+    Aside();
+    ~Aside();
+    Aside(const Aside&) = delete;
+    Aside& operator=(const Aside&) = delete;
+
+   private:
+    PackedWeights* outer_;
+  };
+
   using Memory = std::shared_ptr<const std::byte>;
   // For WeightArena. The section that is next, of these kernels and `bytes`; null where it has to
   // be packed, which keep() is then told.
