@@ -133,8 +133,7 @@ at::Tensor late_loss(const fusion::FusionTransformerImpl& fusion, const ImageSta
       group.size() == 1
           ? of_images.t()
           : logits(gather(images, group), group.gather(own.vision), captions, own.text).t();
-  const at::Tensor loss =
-      0.5 * (own_among_all(of_images, first) + own_among_all(of_captions, first));
+  at::Tensor loss = 0.5 * (own_among_all(of_images, first) + own_among_all(of_captions, first));
   if (!lesson.image.defined()) return loss;
   const auto taught = [&](const at::Tensor& rows, const at::Tensor& others) {
     return at::matmul(rows, group.gather(others).t()) / teacher.temperature;  // [b, B]

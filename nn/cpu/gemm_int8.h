@@ -94,8 +94,6 @@ BIFOCAL_INLINE Integers larger(Integers size, Vector x) {
   return size > other ? size : other;
 }
 
-namespace {
-
 using Int8Tiles = VectorTiles<Quantised>;
 
 // Of a depth, what is summed in 32 bits and then in a float: 255 * 127 * kSlice stay under 2^31.
@@ -106,35 +104,18 @@ constexpr std::int64_t kMostRows = 128;
 constexpr std::int64_t kBuffer = kTileRows * (kSlice + 64);
 
 // Bytes from row to row of the buffer: an odd number of cache lines, as row_stride has it.
-std::int64_t quantised_stride(std::int64_t depth) {
+static std::int64_t quantised_stride(std::int64_t depth) {
   return (blocks_of(least(depth, kSlice), 64) | 1) * 64;
 }
 
-// What one step is, and how many make 1, where the largest number has these bits.
+// The types of this file are its source's alone, as their members are compiled for its
+// instructions.
+namespace {
+
+// What one step is, and how many make 1.
 struct Steps {
   float size, count;
 };
-Steps steps_of(std::int32_t bits) {
-  constexpr std::int32_t kInfinity = 0x7f800000;
-  constexpr float kLeast = 4e-37f;  // of less, a 127th has no inverse
-  if (bits >= kInfinity) return {__builtin_nanf(""), 0};
-  float most;
-  __builtin_memcpy(&most, &bits, sizeof(most));
-  if (most < kLeast) return {0, 0};
-  return {most / 127, 127 / most};
-}
-
-Steps steps_of_row(const float* x, std::int64_t size) {
-  Integers most{};
-  for (std::int64_t i = 0; i < size; i += kLanes) most = larger(most, load_some(x + i, size - i));
-  return steps_of(highest(most));
-}
-
-// To whole vectors; what is behind `size` are zeros.
-void quantise_row(const float* x, std::int64_t size, float count, Quantised* out) {
-  for (std::int64_t i = 0; i < size; i += kLanes)
-    store_quantised(out + i, mul(load_some(x + i, size - i), fill(count)));
-}
 
 // One panel where it is packed.
 template <typename Byte>
@@ -153,13 +134,38 @@ struct Int8Panel {
   Byte* step(std::int64_t lane) const { return zeros(slices(), lane); }
 };
 
-std::size_t packed_bytes_int8(std::int64_t depth, std::int64_t columns) {
+}  // namespace
+
+// Where the largest number has these bits.
+static Steps steps_of(std::int32_t bits) {
+  constexpr std::int32_t kInfinity = 0x7f800000;
+  constexpr float kLeast = 4e-37f;  // of less, a 127th has no inverse
+  if (bits >= kInfinity) return {__builtin_nanf(""), 0};
+  float most;
+  __builtin_memcpy(&most, &bits, sizeof(most));
+  if (most < kLeast) return {0, 0};
+  return {most / 127, 127 / most};
+}
+
+static Steps steps_of_row(const float* x, std::int64_t size) {
+  Integers most{};
+  for (std::int64_t i = 0; i < size; i += kLanes) most = larger(most, load_some(x + i, size - i));
+  return steps_of(highest(most));
+}
+
+// To whole vectors; what is behind `size` are zeros.
+static void quantise_row(const float* x, std::int64_t size, float count, Quantised* out) {
+  for (std::int64_t i = 0; i < size; i += kLanes)
+    store_quantised(out + i, mul(load_some(x + i, size - i), fill(count)));
+}
+
+static std::size_t packed_bytes_int8(std::int64_t depth, std::int64_t columns) {
   const Int8Panel<Quantised> all{depth, blocks_of(columns, kLanes) * kLanes, nullptr};
   return static_cast<std::size_t>(blocks_of(all.bytes(), 64) * 64);
 }
 
 // column [depth], or null: zeros
-void pack_column(const float* column, const Int8Panel<Quantised>& panel, std::int64_t lane) {
+static void pack_column(const float* column, const Int8Panel<Quantised>& panel, std::int64_t lane) {
   const Steps steps = column == nullptr ? Steps{} : steps_of_row(column, panel.depth);
   const auto rounded = [&](std::int64_t k) -> std::int32_t {
     if (steps.count == 0 || k >= panel.depth) return 0;
@@ -180,7 +186,7 @@ void pack_column(const float* column, const Int8Panel<Quantised>& panel, std::in
   __builtin_memcpy(panel.step(lane), &steps.size, sizeof(steps.size));
 }
 
-void pack_int8(const float* weight, std::int64_t depth, std::int64_t columns, void* packed) {
+static void pack_int8(const float* weight, std::int64_t depth, std::int64_t columns, void* packed) {
   auto* at = static_cast<Quantised*>(packed);
   std::int64_t left = blocks_of(columns, kLanes);
   for (std::int64_t column = 0; left > 0;) {
@@ -192,6 +198,8 @@ void pack_int8(const float* weight, std::int64_t depth, std::int64_t columns, vo
     left -= vectors;
   }
 }
+
+namespace {
 
 // Some rows of A on their way through all panels.
 class QuantisedRows {
@@ -258,7 +266,9 @@ class QuantisedRows {
   alignas(64) Quantised buffer_[kBuffer];  // one slice of the rows
 };
 
-void gemm_int8(const Gemm& gemm) {
+}  // namespace
+
+static void gemm_int8(const Gemm& gemm) {
   const std::int64_t last = gemm.last_column == 0 ? gemm.columns : gemm.last_column;
   const std::int64_t most = blocks_of(gemm.rows, QuantisedRows::most(gemm.depth));
   for (std::int64_t i = 0; i < most; ++i) {
@@ -291,7 +301,7 @@ void gemm_int8(const Gemm& gemm) {
   }
 }
 
-constexpr Kernels int8_table(std::string_view name, bool (*runs_here)()) {
+static constexpr Kernels int8_table(std::string_view name, bool (*runs_here)()) {
   Kernels kernels = table<VectorTiles<float>>(name, Precision::kInt8, runs_here);
   kernels.emulated = Product<Quantised>::kEmulated;
   kernels.packed_bytes = packed_bytes_int8;
@@ -303,5 +313,4 @@ constexpr Kernels int8_table(std::string_view name, bool (*runs_here)()) {
   return kernels;
 }
 
-}  // namespace
 }  // namespace bifocal::nn::cpu
