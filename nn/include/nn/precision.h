@@ -8,8 +8,8 @@ namespace bifocal::nn {
 // What compile() may compute in.
 enum class Precision {
   kFp32,
-  // The matrix products of the transformers take bfloat16 numbers and sum in float32; convolutions
-  // and everything else stay float32. Fast where the CPU has AVX512-BF16 or AMX, slow elsewhere.
+  // Matrix products, those of convolutions over all channels too, take bfloat16 numbers and sum in
+  // float32; everything else stays float32. Fast where the CPU has AVX512-BF16 or AMX.
   kBf16,
   // The linear layers of the transformers multiply 8-bit integers and sum in 32 bits: weights in
   // steps of a 127th of their column's largest, what they meet in those of its row's. Everything
