@@ -59,7 +59,7 @@ auto compiled(const std::filesystem::path& directory, nn::Precision precision,
   const std::filesystem::path weights = directory / "model.safetensors";
   const std::string key =
       std::to_string(std::filesystem::last_write_time(weights).time_since_epoch().count());
-  const auto path = directory / "packed" / (std::string(nn::name_of(precision)) + ".safetensors");
+  const auto path = nn::PackedWeights::path_in(directory, precision);
   if (nn::PackedWeights absent(path, key); !absent.found()) {
     const nn::PackedWeights::Scope scope(absent);
     compile();

@@ -9,6 +9,7 @@
 #include "core/json_config.h"
 #include "core/mapped_file.h"
 #include "core/sha256.h"
+#include "nn/packed_weights.h"
 
 namespace bifocal::models {
 namespace {
@@ -131,7 +132,7 @@ std::string Bundle::fingerprint() const {
 }
 
 std::filesystem::path Bundle::packed_weights(nn::Precision precision) const {
-  return directory_ / "packed" / (std::string(nn::name_of(precision)) + ".safetensors");
+  return nn::PackedWeights::path_in(directory_, precision);
 }
 
 std::string Bundle::card() const {

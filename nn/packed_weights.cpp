@@ -98,6 +98,10 @@ std::string section_name(std::size_t number, const cpu::Kernels& kernels) {
 
 }  // namespace
 
+fs::path PackedWeights::path_in(const fs::path& directory, Precision precision) {
+  return directory / "packed" / (std::string(name_of(precision)) + ".safetensors");
+}
+
 PackedWeights::PackedWeights(fs::path path, std::string_view key) : path_(std::move(path)) {
   if (!build_id().empty() && !key.empty())
     key_ = core::sha256_hex(core::as_bytes(build_id() + "\n" + std::string(key)));

@@ -106,15 +106,15 @@ def loss_of(weights: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], 
     teacher = divergence(scale * image @ first.T, t_image @ t_first.T)
     teacher = (teacher + divergence(scale * image @ second.T, t_image @ t_second.T)) / 2
     loss = loss + STEPS["teacher_weight"] * teacher
-    for name, logit in (("all", 0), ("matched", 1)):
-        rows = range(len(LENGTHS["truths"])) if name == "all" else tensors[f"{step}.matched"].tolist()
-        own, other = (tensors[f"{step}.{which}"].tolist() for which in ("shown", "partner"))
+    own, other = (tensors[f"{step}.{which}"].tolist() for which in ("shown", "partner"))
 
-        def score(i, which, row, logit=logit):
-            if logit:
-                return run(image=i, which=which, caption=row)["match"]
-            return scale.detach() * image[i] @ run(which=which, caption=row)["embedding"]
+    def cosine(i, which, row):
+        return scale.detach() * image[i] @ run(which=which, caption=row)["embedding"]
 
+    def match(i, which, row):
+        return run(image=i, which=which, caption=row)["match"]
+
+    for score, rows in ((cosine, range(len(LENGTHS["truths"]))), (match, tensors[f"{step}.matched"].tolist())):
         doubled = [
             score(own[row], "truths", row) - score(own[row], "lies", row)
             - score(other[row], "truths", row) + score(other[row], "lies", row)

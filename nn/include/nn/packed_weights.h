@@ -11,6 +11,7 @@
 
 #include "core/safetensors.h"
 #include "nn/cpu/kernels.h"
+#include "nn/precision.h"
 
 namespace bifocal::nn {
 
@@ -24,6 +25,9 @@ namespace bifocal::nn {
 // of several that write at once the last one stays. Not thread-safe.
 class PackedWeights {
  public:
+  // Where the packed weights of a model lie that is in `directory`.
+  static std::filesystem::path path_in(const std::filesystem::path& directory, Precision precision);
+
   // `key` names all that the contents depend on beside this build. Never fails.
   PackedWeights(std::filesystem::path path, std::string_view key);
 
